@@ -1,0 +1,1 @@
+"""The use cases: one folder of five files each."""

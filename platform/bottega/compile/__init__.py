@@ -1,0 +1,1 @@
+"""Compile: from a model package to a signed artefact of native code."""

@@ -1,0 +1,1 @@
+"""Datasets: the catalogue, the loaders with their checks, and the city simulator."""

@@ -1,0 +1,1 @@
+"""Features: declared once; joined point-in-time offline, read by key online."""

@@ -1,0 +1,1 @@
+"""Monitoring: late labels, drift, quality, alerts."""

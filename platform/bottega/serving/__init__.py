@@ -1,0 +1,1 @@
+"""Serving: Open Inference Protocol V2 over compiled artefacts."""

@@ -1,0 +1,1 @@
+"""Training: split, fit, evaluate, package."""
