@@ -194,7 +194,7 @@ def save_tables(path: Path, tables: Tables) -> None:
         for column, values in table.columns.items():
             arrays[f"{name}|column|{column}"] = values
             arrays[f"{name}|default|{column}"] = np.array(table.defaults[column])
-    np.savez_compressed(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def load_tables(path: Path) -> Tables:

@@ -66,7 +66,7 @@ class ModelPackage:
         for name, onnx in self.functions.items():
             (folder / "functions" / f"{name}.onnx").write_bytes(onnx)
         save_tables(folder / "tables.npz", self.tables)
-        np.savez_compressed(folder / "samples.npz", allow_pickle=False, __inputs__=self.inputs, **self.samples)  # type: ignore[arg-type]
+        np.savez_compressed(folder / "samples.npz", allow_pickle=False, __inputs__=self.inputs, **self.samples)
         write_json(folder / "package.json", self.info)
 
     @classmethod
