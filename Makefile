@@ -54,7 +54,7 @@ lock:  ## resolve requirements.in into requirements.lock, in an environment of i
 	.venv-lock/bin/pip install -r requirements.in
 	.venv-lock/bin/pip freeze | sed -E -e 's/\+cpu$$//' -e '/^(pip|setuptools|wheel)==/d' \
 		-e 's/^xgboost-cpu==(.*)$$/xgboost-cpu==\1; sys_platform == "linux"\nxgboost==\1; sys_platform != "linux"/' \
-		-e 's/^(uvloop==.*)$$/\1; sys_platform != "win32"/' > requirements.lock
+		-e 's/^(uvloop==.*)$$/\1; sys_platform != "win32"/' -e 's/^(ziglang==.*)$$/\1; sys_platform == "linux"/' > requirements.lock
 	rm -rf .venv-lock
 
 clean:  ## remove the environment and caches; workspaces stay

@@ -13,6 +13,9 @@ import numpy as np
 
 from bottega.errors import InvalidInput
 
+CITY_TIMEZONE = "America/New_York"
+"""Of New York and of the simulator's city."""
+
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 _DURATIONS: Mapping[str, int] = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})

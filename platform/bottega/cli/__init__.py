@@ -1,0 +1,72 @@
+"""`bottega ...`: every stage of the loop is a command with --help and --json.
+
+Exit codes: 0 done, 1 the work failed (a gate, a missing server, a full disk), 2 usage or bad input, 130 interrupted.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bottega import __version__
+from bottega.cli import data, demo, deploy, features, lab, model, monitor, registry, serve
+from bottega.errors import BottegaError
+from bottega.files import disk_errors
+
+app = typer.Typer(
+    name="bottega",
+    help="A machine-learning platform small enough to read and real enough to run.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(features.app, name="features")
+app.command("train")(model.train)
+app.command("evaluate")(model.evaluate)
+app.add_typer(registry.app, name="registry")
+app.command("compile")(model.compile_model)
+app.add_typer(deploy.app, name="deploy")
+app.command("serve")(serve.serve)
+app.command("predict")(serve.predict)
+app.add_typer(monitor.app, name="monitor")
+app.command("studio")(serve.studio)
+app.add_typer(lab.app, name="lab")
+app.command("demo")(demo.demo)
+app.command("doctor")(demo.doctor)
+
+
+@app.callback()
+def _options(
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", "-w", help="Folder of everything a run writes (or BOTTEGA_WORKSPACE).")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"bottega {__version__}")
+        raise typer.Exit
+    if workspace is not None:
+        os.environ["BOTTEGA_WORKSPACE"] = str(workspace)  # the command's own --workspace comes after, and wins
+
+
+def main() -> None:
+    """Run the command line; the one place where errors become one line and an exit code."""
+    # No telemetry, no matter how the command was started: a run must not depend on the network.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    try:
+        with disk_errors(Path.cwd()):
+            app()
+    except BottegaError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"bottega: {' '.join(message.split())}\n")
+    sys.exit(code)
