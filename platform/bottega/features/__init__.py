@@ -1,1 +1,28 @@
-"""Features: declared once; joined point-in-time offline, read by key online."""
+"""Features: declared once; joined point-in-time offline, read by key online.
+
+Declarations are light to import. The engines are imported by name: `bottega.features.offline.training_set`,
+`bottega.features.online.OnlineStore`.
+"""
+
+from bottega.features.entity import Entity
+from bottega.features.on_request import OnRequest, function_steps, on_request
+from bottega.features.refs import reference_steps
+from bottega.features.static import Attribute, StaticView
+from bottega.features.view import FeatureView
+from bottega.features.windows import count, max, mean, min, sum
+
+__all__ = [
+    "Attribute",
+    "Entity",
+    "FeatureView",
+    "OnRequest",
+    "StaticView",
+    "count",
+    "function_steps",
+    "max",
+    "mean",
+    "min",
+    "on_request",
+    "reference_steps",
+    "sum",
+]

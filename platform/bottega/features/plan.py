@@ -255,13 +255,13 @@ def run_steps(
     ready = dict(columns)
     ready.update(given or {})
     for step in steps:
-        if given and set(_outputs(step)) <= given.keys():
+        if given and set(step_outputs(step)) <= given.keys():
             continue
         _run(step, ready, parts)
     return ready
 
 
-def _outputs(step: Step) -> tuple[str, ...]:
+def step_outputs(step: Step) -> tuple[str, ...]:
     match step:
         case Calendar() | Lookup() | Online():
             return tuple(step.outputs)

@@ -1,0 +1,40 @@
+"""An entity: the thing that features describe, and the columns that identify it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bottega.errors import InvalidInput
+from bottega.features.checks import check_name
+
+KeyDtype = Literal["int32", "int64", "string"]
+_DTYPES = ("int32", "int64", "string")
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What a feature is about: a zone, a driver, a pair of zones; no key at all stands for the whole city.
+
+    `keys` names the key columns. A view, a reference or a label table may hold them under other names.
+
+    >>> Entity("pair", keys=("pu_zone", "do_zone")).keys
+    ('pu_zone', 'do_zone')
+    """
+
+    name: str
+    keys: tuple[str, ...] = ()
+    dtype: KeyDtype = "int64"
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("Entity", self.name)
+        if isinstance(self.keys, str):
+            object.__setattr__(self, "keys", (self.keys,))
+        object.__setattr__(self, "keys", tuple(self.keys))
+        for key in self.keys:
+            check_name(f"A key of Entity {self.name!r}:", key)
+        if len(set(self.keys)) < len(self.keys):
+            raise InvalidInput(f"Entity {self.name!r} names a key twice: {', '.join(self.keys)}.")
+        if self.dtype not in _DTYPES:
+            raise InvalidInput(
+                f"Entity {self.name!r} has key type {self.dtype!r}.", next_step=f"Key types are {', '.join(_DTYPES)}."
+            )

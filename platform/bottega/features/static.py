@@ -1,0 +1,101 @@
+"""Static views: attributes of an entity that do not change with time."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from bottega.errors import InvalidData, Unsupported
+from bottega.features.checks import check_name, check_unique, find_feature, key_columns
+from bottega.features.entity import Entity
+from bottega.features.plan import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Attribute(msgspec.Struct, frozen=True):
+    """A static number of an entity: the column's name, the unit, and the value where the entity is unknown."""
+
+    name: str
+    unit: str = ""
+    default: float = float("nan")
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class StaticView:
+    """Attributes of an entity that do not change with time, such as a zone's centroid.
+
+    `features` are Attributes, or column names alone. `keys` as in FeatureView.
+    """
+
+    name: str
+    entity: Entity
+    source: str
+    features: tuple[Attribute, ...]
+    owner: str = ""
+    description: str = ""
+    keys: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        name: str,
+        entity: Entity,
+        source: str,
+        features: Iterable[Attribute | str],
+        owner: str = "",
+        description: str = "",
+        keys: Sequence[str] = (),
+    ) -> None:
+        check_name("StaticView", name)
+        check_name(f"The source of StaticView {name!r}:", source)
+        attributes = tuple(Attribute(f) if isinstance(f, str) else f for f in features)
+        for attribute in attributes:
+            check_name(f"A feature of StaticView {name!r}:", attribute.name)
+        check_unique(f"StaticView {name!r}", [attribute.name for attribute in attributes])
+        if entity.dtype == "string" or not entity.keys:
+            raise Unsupported(
+                f"StaticView {name!r} has entity {entity.name!r}, which is not addressed by whole numbers.",
+                next_step="Number the entity's members and use dtype int32 or int64.",
+            )
+        for field, value in (
+            ("name", name),
+            ("entity", entity),
+            ("source", source),
+            ("features", attributes),
+            ("owner", owner),
+            ("description", description),
+            ("keys", key_columns(f"StaticView {name!r}", entity.keys, keys)),
+        ):
+            object.__setattr__(self, field, value)
+
+    def feature(self, name: str) -> Attribute:
+        """The attribute of that name; NotFound says which there are."""
+        return find_feature(
+            f"StaticView {self.name!r}", self.name, {feature.name: feature for feature in self.features}, name
+        )
+
+    def table(self, rows: "pd.DataFrame") -> Table:
+        """The attributes as a plan's table, addressed by the entity's key.
+
+        Raises InvalidData where a column is missing, or a key is null, negative or there twice.
+        """
+        missing = [c for c in (*self.keys, *(f.name for f in self.features)) if c not in rows.columns]
+        if missing:
+            raise InvalidData(
+                f"The source {self.source!r} of StaticView {self.name!r} has no column {missing[0]!r}.",
+                next_step=f"It has: {', '.join(map(str, rows.columns))}.",
+            )
+        repeated = rows.duplicated(list(self.keys))
+        if repeated.any():
+            raise InvalidData(
+                f"The source {self.source!r} of StaticView {self.name!r} has "
+                f"{', '.join(f'{k} {rows.loc[repeated, k].iloc[0]}' for k in self.keys)} twice.",
+                next_step="Keep one row for each key.",
+            )
+        keys = [rows[key].to_numpy(np.int64) for key in self.keys]
+        columns = {f.name: rows[f.name].to_numpy(np.float64, na_value=np.nan) for f in self.features}
+        return Table.from_keys(keys, columns, {f.name: f.default for f in self.features})
