@@ -1,0 +1,2 @@
+def time_split(table, at):
+    return table[table["dropoff_at"] < at], table[table["pickup_at"] > at]
