@@ -1,0 +1,168 @@
+"""A small typed client of the server: predictions, tensors, status."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import numpy as np
+
+from bottega.errors import BottegaError, InvalidInput, NotFound, TooLarge, Unavailable
+from bottega.serving.address import TOKEN_VARIABLE, Address, read_server
+from bottega.serving.codec import json_reason
+from bottega.serving.protocol import DATATYPES
+from bottega.workspace import Workspace
+
+T = TypeVar("T")
+
+
+class Predictions(msgspec.Struct, frozen=True):
+    """Answers in the order of the rows, their ids, the units of their fields, and the version that answered."""
+
+    usecase: str
+    model_version: int
+    ids: list[str]
+    answers: list[dict[str, Any]]
+    units: dict[str, str]
+
+
+class UseCaseStatus(msgspec.Struct, frozen=True):
+    """One live use case: its version, what it answered, and the time by stage (count, p50_us, p99_us)."""
+
+    model_version: int
+    requests: int
+    rows: int
+    errors: int
+    stages: dict[str, dict[str, float]]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What `/v1/status` says; `prediction_log` counts rows written, waiting and dropped."""
+
+    pid: int
+    started_at: str
+    uptime_s: float
+    ready: bool
+    usecases: dict[str, UseCaseStatus]
+    failures: dict[str, str]
+    prediction_log: dict[str, int]
+
+
+class Client:
+    """Talks to one server; use it in a `with` block.
+
+    `timeout_s` bounds each request. A connection that fails is tried `retries` times again: a prediction changes
+    nothing, so asking twice is safe.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout_s: float = 10.0, retries: int = 2) -> None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.url = url
+        self._retries = retries
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
+
+    @classmethod
+    def from_workspace(cls, workspace: Workspace, timeout_s: float = 10.0) -> "Client":
+        """A client of the server that runs for this workspace. Raises Unavailable where none does."""
+        address = read_server(workspace)
+        if address is None:
+            raise Unavailable(
+                f"No server runs for workspace {workspace.root}.", next_step="Start one with 'bottega serve'."
+            )
+        return cls.at(address, timeout_s)
+
+    @classmethod
+    def at(cls, address: Address, timeout_s: float = 10.0) -> "Client":
+        """A client of the server at an address, with the token that the environment holds."""
+        return cls(address.url, os.environ.get(TOKEN_VARIABLE, ""), timeout_s)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def predict(
+        self, usecase: str, rows: Sequence[Mapping[str, object]], ids: Sequence[str] | None = None
+    ) -> Predictions:
+        """Answers for rows of request fields; times are text with an offset, or aware datetimes."""
+        body: dict[str, object] = {"rows": list(rows)}
+        if ids is not None:
+            body["ids"] = list(ids)
+        return _decode(self._post(f"/v1/{usecase}/predict", msgspec.json.encode(body)), Predictions)
+
+    def infer(self, model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Tensors in, tensors out, by the Open Inference Protocol."""
+        names = {dtype: name for name, dtype in DATATYPES.items()}
+        tensors = [
+            {"name": name, "datatype": names[array.dtype], "shape": array.shape, "data": array.ravel().tolist()}
+            for name, array in inputs.items()
+        ]
+        answer = msgspec.json.decode(self._post(f"/v2/models/{model}/infer", msgspec.json.encode({"inputs": tensors})))
+        return {
+            output["name"]: np.array(output["data"], DATATYPES[output["datatype"]]).reshape(output["shape"])
+            for output in answer["outputs"]
+        }
+
+    def describe(self, usecase: str) -> dict[str, Any]:
+        """The fields of a use case's request and answer, the ids that exist, an example."""
+        return msgspec.json.decode(self._request("GET", f"/v1/{usecase}"))
+
+    def status(self) -> Status:
+        """What is live, how much it answered, and how fast."""
+        return _decode(self._request("GET", "/v1/status"), Status)
+
+    def wait_for_log(self, timeout_s: float = 30.0) -> None:
+        """Wait until every answered row is in the prediction log's files, or was counted as dropped."""
+        deadline = time.monotonic() + timeout_s
+        while self.status().prediction_log["waiting"]:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"The prediction log of {self.url} did not finish writing in {timeout_s:g} s.")
+            time.sleep(0.02)
+
+    def _post(self, path: str, body: bytes) -> bytes:
+        return self._request("POST", path, body)
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        for attempt in range(self._retries + 1):
+            try:
+                response = self._http.request(method, path, content=body)
+            except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+                if attempt == self._retries:
+                    raise Unavailable(
+                        f"The server at {self.url} does not answer: {error}.",
+                        next_step="Start one with 'bottega serve'.",
+                    ) from None
+                time.sleep(0.05 * 2**attempt)
+            except httpx.TimeoutException:
+                raise Unavailable(f"The server at {self.url} did not answer in time.") from None
+            else:
+                if response.status_code >= 400:
+                    raise _error(response)
+                return response.content
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _error(response: httpx.Response) -> BottegaError:
+    """The error that the server meant, so that a caller sees the same one as without a server."""
+    try:
+        text = msgspec.json.decode(response.content, type=dict[str, str])["error"]
+    except (msgspec.MsgspecError, KeyError):
+        text = f"The server answered {response.status_code}."
+    kinds = {404: NotFound, 413: TooLarge, 503: Unavailable}
+    kind = kinds.get(response.status_code, InvalidInput if response.status_code < 500 else BottegaError)
+    return kind(text)
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"The server's answer is not understood: {json_reason(error)}.") from None

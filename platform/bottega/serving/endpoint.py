@@ -1,0 +1,132 @@
+"""Endpoint: one version of one use case, loaded, warm and ready to answer."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+
+from bottega.compile.runtime import Artifact
+from bottega.errors import InvalidInput
+from bottega.features.plan import Columns, FeaturePlan, OnlineRead, Tables, check_request
+from bottega.schema import NUMPY_OF, Field
+from bottega.serving.batcher import Batcher
+from bottega.serving.metrics import ModelMetrics
+from bottega.serving.protocol import ModelMetadata, TensorSpec
+from bottega.times import from_epoch_us, parse_time, to_epoch_us
+
+LAST_US = to_epoch_us(datetime(2100, 1, 1, tzinfo=UTC))
+RAW_SUFFIX = "-raw"
+
+
+class Endpoint:
+    """Answers requests of one model version: whole rows, or the model alone ("raw").
+
+    Both ways batch by loop turn. `metrics` receives the time of each stage.
+    """
+
+    def __init__(self, artifact: Artifact, usecase: str, version: int, metrics: ModelMetrics) -> None:
+        self.artifact = artifact
+        self.usecase = usecase
+        self.version = version
+        self.plan: FeaturePlan = artifact.plan
+        self.first_us = to_epoch_us(parse_time(artifact.manifest.trained.since, "UTC"))
+        self.metrics = metrics
+        self.rows = Batcher(self._answer, metrics.stages["queue"].observe_ns)
+        self.raw = Batcher(self._answer_raw, metrics.stages["queue"].observe_ns)
+
+    @classmethod
+    def load(
+        cls, folder: Path, usecase: str, version: int, key: bytes, read_online: OnlineRead, metrics: ModelMetrics
+    ) -> "Endpoint":
+        """Load an artefact and run it once in each way, so that the first client waits for nothing."""
+        endpoint = cls(Artifact.load(folder, key, read_online), usecase, version, metrics)
+        endpoint.warm()
+        return endpoint
+
+    def warm(self) -> None:
+        """Answer one made-up row and one made-up tensor. Raises what the artefact raises."""
+        self.artifact.predict(example(self.plan, self.artifact.tables, self.first_us))
+        self.artifact.predict_raw(np.zeros((1, len(self.plan.features)), np.float32))
+
+    def check(self, columns: Columns) -> None:
+        """Raise InvalidInput unless every row is one that the model can answer."""
+        check_request(self.plan, columns, self.artifact.tables)
+        for field in self.plan.request:
+            if field.is_time:
+                self._check_time(field, columns[field.name])
+
+    def _check_time(self, field: Field, at_us: np.ndarray) -> None:
+        if int(at_us.min()) < self.first_us:
+            raise InvalidInput(
+                f"{field.name} is before the data: its first moment is {from_epoch_us(self.first_us).isoformat()}.",
+                next_step="Give that moment or a later one.",
+            )
+        if int(at_us.max()) >= LAST_US:
+            raise InvalidInput(f"{field.name} is after the year 2099.", next_step="Give an earlier moment.")
+
+    def check_raw(self, features: np.ndarray) -> None:
+        """Raise InvalidInput unless the tensor is one that the compiled code may see."""
+        width = len(self.plan.features)
+        if features.ndim != 2 or features.shape[1] != width or features.dtype != np.float32:
+            raise InvalidInput(
+                f"'features' has datatype {features.dtype} and shape {list(features.shape)}; it must be FP32 of shape "
+                f"[rows, {width}]."
+            )
+        if not len(features):
+            raise InvalidInput("'features' has no rows.")
+
+    def _answer(self, columns: Columns) -> Columns:
+        """Request columns to answer columns, (batch,) each, with the time of each stage."""
+        started = perf_counter_ns()
+        ready = self.artifact.before_model(columns)
+        prepared = perf_counter_ns()
+        predicted = self.artifact.predict_raw(ready[self.plan.model().input])
+        ran = perf_counter_ns()
+        answers = self.artifact.after_model(ready, predicted)
+        done = perf_counter_ns()
+        stages = self.metrics.stages
+        stages["features"].observe_ns(prepared - started)
+        stages["run"].observe_ns(ran - prepared)
+        stages["post"].observe_ns(done - ran)
+        return answers
+
+    def _answer_raw(self, columns: Columns) -> Columns:
+        started = perf_counter_ns()
+        predicted = self.artifact.predict_raw(columns["features"])
+        self.metrics.stages["run"].observe_ns(perf_counter_ns() - started)
+        return {"prediction": predicted}
+
+    def metadata(self) -> ModelMetadata:
+        """The use-case view: request fields in, answer fields out, one element a row."""
+        return ModelMetadata(
+            self.usecase,
+            [str(self.version)],
+            "bottega_usecase",
+            [TensorSpec(field.name, field.datatype, (-1,)) for field in self.plan.request],
+            [TensorSpec(field.name, field.datatype, (-1,)) for field in self.plan.answer],
+        )
+
+    def raw_metadata(self) -> ModelMetadata:
+        """The raw view: the model's input matrix in, its output out."""
+        return ModelMetadata(
+            self.usecase + RAW_SUFFIX,
+            [str(self.version)],
+            "bottega_compiled",
+            [TensorSpec("features", "FP32", (-1, len(self.plan.features)))],
+            [TensorSpec("prediction", "FP32", (-1, len(self.plan.model().outputs)))],
+        )
+
+
+def example(plan: FeaturePlan, tables: Tables, first_us: int) -> Columns:
+    """One valid row: the first known ids, the first moment, the smallest numbers that the fields allow."""
+    columns: Columns = {}
+    for field in plan.request:
+        if field.is_time:
+            columns[field.name] = np.array([first_us], np.int64)
+        elif field.datatype == "BYTES":
+            columns[field.name] = np.array([""], object)
+        else:
+            known = np.flatnonzero(tables[field.known_in].known)[0] if field.known_in else field.minimum or 0
+            columns[field.name] = np.array([known], NUMPY_OF[field.datatype])
+    return columns

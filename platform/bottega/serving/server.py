@@ -1,0 +1,153 @@
+"""The server: binds, serves, follows the deployments, and ends without losing a request or a log row."""
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from bottega.errors import BottegaError, Conflict, InvalidInput, Unavailable
+from bottega.files import write_json
+from bottega.serving.address import TOKEN_VARIABLE, Address, read_file, read_server
+from bottega.serving.live import LiveEndpoints
+from bottega.serving.log import PredictionLog
+from bottega.serving.metrics import Metrics
+from bottega.serving.rest import App
+from bottega.workspace import Workspace
+
+DRAIN_S = 10
+"""How long a stopping server waits for the requests that it has begun."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long the prediction log's thread may keep the interpreter from the event loop."""
+_report = logging.getLogger("bottega.serving")
+
+
+def run(workspace: Workspace, host: str = "127.0.0.1", port: int = 8080, token: str | None = None) -> None:
+    """Serve what is deployed in the workspace until SIGTERM or SIGINT.
+
+    `port` 0 takes any free one. `token` (default: BOTTEGA_TOKEN) must come with each request; an address other than
+    loopback needs one. Raises Unavailable where the port is taken, Conflict where a server already runs here.
+    """
+    token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    check_address(host, token)
+    other = read_server(workspace)
+    if other is not None:
+        raise Conflict(
+            f"A server already runs for workspace {workspace.root}: {other.url}, process {other.pid}.",
+            next_step="Stop it first, or use another workspace.",
+        )
+    with bind(host, port) as listener:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        uvloop.run(_serve(workspace, host, listener, token))
+
+
+def check_address(host: str, token: str) -> None:
+    """Raise InvalidInput for an address that other machines reach, where no token guards it."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not token:
+        raise InvalidInput(
+            f"{host} is open to other machines, and no token is set.",
+            next_step=f"Set {TOKEN_VARIABLE}, or serve on 127.0.0.1.",
+        )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises Unavailable where the address or the port cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unavailable(
+            f"Cannot serve on {host}, port {port}: {reason}.",
+            next_step="Choose another port with --port, or stop the process that uses it.",
+        ) from None
+    return listener
+
+
+async def _serve(workspace: Workspace, host: str, listener: socket.socket, token: str) -> None:
+    metrics = Metrics()
+    live = LiveEndpoints(workspace, metrics)
+    log = PredictionLog(workspace.predictions)
+    app = App(live, log, metrics, token)
+    server = uvicorn.Server(_configure(app))
+
+    def drain() -> None:
+        app.draining = True
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, drain)
+    address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC))
+    try:
+        await live.refresh()
+        beside = [asyncio.create_task(live.follow()), asyncio.create_task(_announce(server, workspace, address))]
+        await server._serve([listener])  # not `serve`: it would take over the signals and let them end the process
+        for task in beside:
+            task.cancel()
+    finally:
+        _withdraw(workspace)
+        await asyncio.to_thread(log.close)
+
+
+def _configure(app: App) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+
+
+async def _announce(server: uvicorn.Server, workspace: Workspace, address: Address) -> None:
+    while not server.started:
+        await asyncio.sleep(0.002)
+    write_json(workspace.server, address)
+    _report.info("serving workspace %s on %s", workspace.root, address.url)
+
+
+def _withdraw(workspace: Workspace) -> None:
+    address = read_file(workspace)
+    if address is not None and address.pid == os.getpid():
+        workspace.server.unlink(missing_ok=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry of `python -m bottega.serving.server`; the exit code."""
+    parser = argparse.ArgumentParser(prog="bottega.serving.server", description="Serve a workspace's deployments.")
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        run(Workspace.open(options.workspace), options.host, options.port)
+    except BottegaError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""HTTP over ASGI: a request with its whole body, an answer, and errors as JSON."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bottega.errors import BottegaError, InvalidInput, TooLarge
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MAX_BODY = 16 << 20
+MAX_READ = 256 << 20
+"""A body over MAX_BODY is refused, but read up to here, so that the client gets the answer and not a broken pipe."""
+
+JSON = b"application/json"
+
+
+class WrongMethod(InvalidInput):
+    """The path exists, but not for this method."""
+
+    http_status = 405
+
+
+class Unauthorized(InvalidInput):
+    """The request carries no valid token."""
+
+    http_status = 401
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request."""
+
+    method: str
+    path: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes = b""
+
+    def header(self, name: bytes) -> str | None:
+        """Value of the first header of that (lower-case) name."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+    def need(self, method: str) -> None:
+        """Raise WrongMethod unless the request has this method."""
+        if self.method != method and not (self.method == "HEAD" and method == "GET"):
+            raise WrongMethod(f"{self.method} is not possible at {self.path[:200]}.", next_step=f"Use {method}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def as_json(value: object, status: int = 200) -> Response:
+    """An answer with `value` as JSON."""
+    return Response(msgspec.json.encode(value), status)
+
+
+def as_error(error: Exception) -> Response:
+    """The answer for an error: what and the next step for ours, no detail for any other."""
+    if not isinstance(error, BottegaError):
+        return as_json({"error": "The server failed on this request; its log says why."}, 500)
+    status = error.http_status
+    if isinstance(error, InvalidInput) and status >= 500:
+        status = 400  # the V2 protocol has no use for 501
+    return as_json({"error": str(error)}, status)
+
+
+async def read_request(scope: Scope, receive: Receive) -> Request:
+    """The request with its body. Raises TooLarge over MAX_BODY, Disconnected where the client goes away."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body = message.get("body", b"")
+        size += len(body)
+        if size <= MAX_BODY:
+            parts.append(body)
+        if not message.get("more_body", False) or size > MAX_READ:
+            break
+    if size > MAX_BODY:
+        raise TooLarge(f"The body has more than {MAX_BODY} bytes.", next_step="Send several smaller requests.")
+    return Request(scope["method"], scope["path"], scope["headers"], parts[0] if len(parts) == 1 else b"".join(parts))
+
+
+async def send_response(response: Response, send: Send) -> None:
+    """Send a whole answer."""
+    headers = [(b"content-type", response.content_type), (b"content-length", b"%d" % len(response.body))]
+    headers.extend(response.headers)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

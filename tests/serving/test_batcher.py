@@ -1,0 +1,93 @@
+"""Batching by loop turn: one run for what came together, each caller its own part."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from bottega.features.plan import Columns
+from bottega.serving.batcher import Batcher
+
+
+class Squares:
+    """Squares a column and remembers the size of each batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def run(self, columns: Columns) -> Columns:
+        self.batches.append(len(columns["x"]))
+        if (columns["x"] < 0).any():
+            raise ArithmeticError("negative")
+        return {"y": columns["x"] ** 2}
+
+
+def ignore(_: int) -> None:
+    return None
+
+
+def test_requests_of_one_turn_are_one_batch() -> None:
+    squares = Squares()
+
+    async def ask() -> list[Columns]:
+        batcher = Batcher(squares.run, ignore)
+
+        async def one(values: list[int]) -> Columns:
+            return await batcher.submit({"x": np.array(values)}, len(values))
+
+        return list(await asyncio.gather(one([1]), one([2, 3]), one([4])))
+
+    answers = asyncio.run(ask())
+    assert squares.batches == [4]
+    assert [answer["y"].tolist() for answer in answers] == [[1], [4, 9], [16]]
+
+
+def test_a_batch_ends_at_its_limit_and_a_larger_request_runs_alone() -> None:
+    squares = Squares()
+
+    async def ask() -> list[Columns]:
+        batcher = Batcher(squares.run, ignore, max_rows=3)
+        return list(await asyncio.gather(*(batcher.submit({"x": np.arange(n)}, n) for n in (2, 1, 1, 5, 1))))
+
+    answers = asyncio.run(ask())
+    assert squares.batches == [3, 1, 5, 1]
+    assert [len(answer["y"]) for answer in answers] == [2, 1, 1, 5, 1]
+
+
+def test_a_client_that_went_away_does_not_disturb_the_others() -> None:
+    squares = Squares()
+
+    async def ask() -> Columns:
+        batcher = Batcher(squares.run, ignore)
+        gone = batcher.submit({"x": np.array([1])}, 1)
+        stays = batcher.submit({"x": np.array([2])}, 1)
+        gone.cancel()
+        return await stays
+
+    assert asyncio.run(ask())["y"].tolist() == [4]
+    assert squares.batches == [1]
+
+
+def test_a_failing_batch_fails_its_callers_only() -> None:
+    squares = Squares()
+
+    async def ask() -> Columns:
+        batcher = Batcher(squares.run, ignore)
+        with pytest.raises(ArithmeticError):
+            await batcher.submit({"x": np.array([-1])}, 1)
+        return await batcher.submit({"x": np.array([3])}, 1)
+
+    assert asyncio.run(ask())["y"].tolist() == [9]
+
+
+def test_a_turn_without_living_clients_runs_nothing() -> None:
+    squares = Squares()
+
+    async def ask() -> None:
+        batcher = Batcher(squares.run, ignore)
+        batcher.submit({"x": np.array([1])}, 1).cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(ask())
+    assert squares.batches == []

@@ -1,0 +1,104 @@
+"""Deployments: one truth, atomic, with its history."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bottega.errors import Conflict, InvalidInput, NotFound, StorageError
+from bottega.serving import deployment
+from bottega.workspace import Workspace
+
+AT = datetime(2024, 1, 2, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with three artefact folders of `eta`; a deployment looks at their names only."""
+    workspace = Workspace.open(tmp_path / "w")
+    for version in ("1", "2", "10"):
+        (workspace.repository / "eta" / version).mkdir(parents=True)
+        (workspace.repository / "eta" / version / "manifest.json").write_text("{}")
+    (workspace.repository / "eta" / "3").mkdir()  # no manifest: half written
+    return workspace
+
+
+def test_nothing_is_live_at_first(workspace: Workspace) -> None:
+    assert deployment.read(workspace) == deployment.Deployments()
+    assert deployment.versions(workspace, "eta") == (1, 2, 10)
+
+
+def test_deploy_and_roll_back(workspace: Workspace) -> None:
+    deployment.deploy(workspace, "eta", 1, "first", at=AT)
+    deployment.deploy(workspace, "eta", 2, "better", evidence={"mae_min": 3.4}, at=AT)
+    deployment.deploy(workspace, "eta", 10, "better still", at=AT)
+    change = deployment.rollback(workspace, "eta", "worse after all", at=AT)
+    assert (change.version, change.before) == (2, 10)
+    state = deployment.read(workspace)
+    assert state.live["eta"] == deployment.Live(2, (1,))
+    assert [(c.action, c.version, c.before, c.reason) for c in state.history] == [
+        ("deploy", 1, None, "first"),
+        ("deploy", 2, 1, "better"),
+        ("deploy", 10, 2, "better still"),
+        ("rollback", 2, 10, "worse after all"),
+    ]
+    assert state.history[1].evidence == {"mae_min": 3.4}
+    assert deployment.rollback(workspace, "eta", "again").version == 1
+    with pytest.raises(Conflict, match="no champion before version 1"):
+        deployment.rollback(workspace, "eta", "and again")
+
+
+def test_deploying_the_champion_again_keeps_the_way_back(workspace: Workspace) -> None:
+    for version in (1, 2, 2):
+        deployment.deploy(workspace, "eta", version, "why not")
+    assert deployment.read(workspace).live["eta"] == deployment.Live(2, (1,))
+
+
+def test_what_has_no_artefact_cannot_go_live(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match=r"no compiled version 3\. Artefacts exist of versions 1, 2, 10"):
+        deployment.deploy(workspace, "eta", 3, "half written")
+    with pytest.raises(NotFound, match="no artefact"):
+        deployment.deploy(workspace, "pricing", 1, "unknown")
+    with pytest.raises(InvalidInput, match="is not the name"):
+        deployment.deploy(workspace, "../eta", 1, "outside")
+    with pytest.raises(InvalidInput, match="needs a reason"):
+        deployment.deploy(workspace, "eta", 1, " ")
+    with pytest.raises(NotFound, match="not deployed"):
+        deployment.rollback(workspace, "eta", "nothing there")
+    assert not workspace.deployments.exists()
+
+
+def test_a_version_that_was_removed_is_not_rolled_back_to(workspace: Workspace) -> None:
+    deployment.deploy(workspace, "eta", 1, "first")
+    deployment.deploy(workspace, "eta", 2, "second")
+    (workspace.repository / "eta" / "1" / "manifest.json").unlink()
+    with pytest.raises(Conflict, match="no artefact any more"):
+        deployment.rollback(workspace, "eta", "gone")
+
+
+def test_changes_at_the_same_time_all_happen(workspace: Workspace) -> None:
+    threads = [
+        threading.Thread(target=deployment.deploy, args=(workspace, "eta", 1 + i % 2, f"number {i}"))
+        for i in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    history = deployment.read(workspace).history
+    assert {change.reason for change in history} == {f"number {i}" for i in range(16)}
+    assert [change.before for change in history[1:]] == [change.version for change in history[:-1]]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"live": 1}', b"\xff"])
+def test_a_damaged_file_is_said_so(workspace: Workspace, content: bytes) -> None:
+    workspace.deployments.write_bytes(content)
+    with pytest.raises(StorageError, match="damaged"):
+        deployment.read(workspace)
+
+
+def test_a_file_of_a_newer_version_is_refused(workspace: Workspace) -> None:
+    workspace.deployments.write_bytes(b'{"format": 99}')
+    with pytest.raises(StorageError, match="format 99"):
+        deployment.read(workspace)
