@@ -8,7 +8,7 @@ seven-day window thus costs as much as one of 15 minutes.
 import numpy as np
 
 from bottega.features.definition import Layout, State
-from bottega.features.tiles import reduce_runs
+from bottega.features.tiles import changes, reduce_runs
 
 CHUNK = 2048
 """Tiles a chunk: 7.1 days of five minutes."""
@@ -22,7 +22,7 @@ def merge(packed: bytes | memoryview | None, layout: Layout, tile: np.ndarray, s
         tile, state = np.concatenate([old_tile, tile]), np.concatenate([old_state, state], axis=1)
         order = np.argsort(tile, kind="stable")
         tile, state = tile[order], state[:, order]
-        first = np.flatnonzero(np.append(True, tile[1:] != tile[:-1]))
+        first = np.flatnonzero(changes([tile], len(tile)))
         tile = tile[first]
         state = np.array([reduce_runs(s, state[i], first) for i, s in enumerate(layout.states)])
     return pack(layout, tile, state)

@@ -62,7 +62,7 @@ class Environment:
                     self._lmdb.set_mapsize(0)
                 except lmdb.MapFullError:
                     self._lmdb.set_mapsize(2 * self._lmdb.info()["map_size"])
-                except (lmdb.DiskError, lmdb.Error) as error:
+                except lmdb.Error as error:
                     raise StorageError(
                         f"The online store {self._path} cannot be written: {error}.",
                         next_step="Free some space on the disk, then repeat: nothing was changed.",

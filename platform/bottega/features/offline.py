@@ -111,7 +111,9 @@ def window_totals(view: FeatureView, events: Events, requests: Sequence[Request]
     spine |= {"tile": np.concatenate([tile for _, tile, _ in requests]), "row": np.arange(len(known))}
     wanted = ibis.memtable(pa.table({name: column[known] for name, column in spine.items()}))
     answer = _joined(view, layout, keys, _event_table(view, events, keys), wanted)
-    found = ibis.duckdb.connect().to_pyarrow(answer)
+    engine = ibis.duckdb.connect()
+    found = engine.to_pyarrow(answer)
+    engine.disconnect()
     totals = np.empty((len(layout.states), len(layout.windows), len(known)), np.int64)
     totals[:] = layout.neutral[:, None, None]
     rows = found.column("row").to_numpy()

@@ -110,8 +110,9 @@ def function_steps(functions: Iterable[OnRequest], given: Iterable[str]) -> tupl
 
 def _declare(function: Callable[..., Any], outputs: tuple[str, ...], unit: str) -> OnRequest:
     name = function.__name__
-    namespace, *parameters = inspect.signature(function).parameters.values()
-    if namespace.name != "xp" or not parameters:
+    taken = list(inspect.signature(function).parameters.values())
+    parameters = taken[1:]
+    if not parameters or taken[0].name != "xp":
         raise InvalidInput(
             f"The on-request function {name!r} does not take xp and columns.",
             next_step=f"Write def {name}(xp, column, ...): xp is the array namespace, numpy or torch.",

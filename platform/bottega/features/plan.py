@@ -148,6 +148,11 @@ class Table:
         """
         bounds = [int(size) for size in sizes] if sizes is not None else [int(key.max()) + 1 for key in keys]
         strides = tuple(int(np.prod(bounds[i + 1 :], dtype=np.int64)) for i in range(len(bounds)))
+        for key, bound in zip(keys, bounds, strict=True):
+            if len(key) and not 0 <= np.min(key) <= np.max(key) < bound:
+                raise InvalidInput(
+                    f"A table's keys lie between {np.min(key)} and {np.max(key)}, not in 0 to {bound - 1}."
+                )
         entry = sum(
             (np.asarray(k, np.int64) * s for k, s in zip(keys, strides, strict=True)), np.zeros(len(keys[0]), np.int64)
         )
@@ -167,7 +172,11 @@ class Table:
         inside = np.ones(len(keys[0]), bool)
         bound = size
         for key, stride in zip(keys, self.strides, strict=True):
-            whole = np.asarray(key).astype(np.int64)
+            given = np.asarray(key)
+            if given.dtype.kind == "f":
+                inside &= (given == np.floor(given)) & (np.abs(given) < 2**62)
+                given = np.where(inside, given, 0)
+            whole = given.astype(np.int64)
             inside &= (whole >= 0) & (whole < bound // stride)
             entry += whole * stride
             bound = stride
@@ -306,4 +315,9 @@ def calendar_parts(epoch_us: np.ndarray, timezone: str, outputs: Mapping[str, st
         "minute_of_day": minutes % 1440,
         "hour_of_week": weekday * 24 + hours % 24,
     }
+    for column, part in outputs.items():
+        if part not in parts:
+            raise InvalidInput(
+                f"{column}: there is no calendar part {part!r}.", next_step=f"Parts are {', '.join(parts)}."
+            )
     return {column: parts[part].astype(np.float64) for column, part in outputs.items()}

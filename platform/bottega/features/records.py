@@ -4,6 +4,7 @@ Keys: `view:<name>` and `offset:<name>` as text; a chunk's key is a zero byte, t
 the chunk's number.
 """
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,15 +102,16 @@ def scan(transaction: lmdb.Transaction, prefix: bytes) -> Iterator[tuple[bytes, 
 
 def write_tiles(transaction: lmdb.Transaction, entry: Entry, tiles: Tiles) -> None:
     """Add tiles to what the store has."""
-    for i, keys in enumerate(zip(*(key.tolist() for key in tiles.keys), strict=True) if tiles.keys else [()]):
-        prefix = entry.entity_prefix(keys)
-        begin, end = int(tiles.start[i]), int(tiles.start[i + 1]) if len(tiles.start) > 1 else 0
+    keys = [key.tolist() for key in tiles.keys]
+    start = tiles.start.tolist()
+    for i, (begin, end) in enumerate(itertools.pairwise(start)):
+        prefix = entry.entity_prefix(tuple(key[i] for key in keys))
         number = tiles.tile[begin:end] // CHUNK
-        for chunk in np.unique(number).tolist():
-            rows = slice(begin + int(np.searchsorted(number, chunk)), begin + int(np.searchsorted(number, chunk + 1)))
-            key = prefix + _chunk_id(chunk)
-            old = transaction.get(key)
-            transaction.put(key, chunks.merge(old, entry.layout, tiles.tile[rows], tiles.state[:, rows]))
+        cuts = [begin, *(begin + 1 + np.flatnonzero(number[1:] != number[:-1])).tolist(), end]
+        for first, last in itertools.pairwise(cuts):
+            key = prefix + _chunk_id(int(number[first - begin]))
+            tile, state = tiles.tile[first:last], tiles.state[:, first:last]
+            transaction.put(key, chunks.merge(transaction.get(key), entry.layout, tile, state))
 
 
 def clear_tiles(transaction: lmdb.Transaction, entry: Entry, first_tile: int, end_tile: int) -> None:

@@ -11,6 +11,7 @@ from bottega.errors import InvalidData, Unsupported
 from bottega.features.checks import check_name, check_unique, find_feature, key_columns
 from bottega.features.entity import Entity
 from bottega.features.plan import Table
+from bottega.features.source import bind_keys, check_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,19 +84,15 @@ class StaticView:
 
         Raises InvalidData where a column is missing, or a key is null, negative or there twice.
         """
-        missing = [c for c in (*self.keys, *(f.name for f in self.features)) if c not in rows.columns]
-        if missing:
+        what = f"The source {self.source!r} of StaticView {self.name!r}"
+        check_columns(what, rows, [*self.keys, *(feature.name for feature in self.features)])
+        keys, known = bind_keys(what, rows, self.keys, self.entity.dtype)
+        wrong = ~known | rows.duplicated(list(self.keys)).to_numpy() | np.any([key < 0 for key in keys], axis=0)
+        if wrong.any():
+            row = rows.iloc[int(np.argmax(wrong))]
             raise InvalidData(
-                f"The source {self.source!r} of StaticView {self.name!r} has no column {missing[0]!r}.",
-                next_step=f"It has: {', '.join(map(str, rows.columns))}.",
-            )
-        repeated = rows.duplicated(list(self.keys))
-        if repeated.any():
-            raise InvalidData(
-                f"The source {self.source!r} of StaticView {self.name!r} has "
-                f"{', '.join(f'{k} {rows.loc[repeated, k].iloc[0]}' for k in self.keys)} twice.",
+                f"{what} has a null, negative or repeated key: {', '.join(f'{key} {row[key]}' for key in self.keys)}.",
                 next_step="Keep one row for each key.",
             )
-        keys = [rows[key].to_numpy(np.int64) for key in self.keys]
         columns = {f.name: rows[f.name].to_numpy(np.float64, na_value=np.nan) for f in self.features}
         return Table.from_keys(keys, columns, {f.name: f.default for f in self.features})

@@ -29,15 +29,13 @@ def tiles_of(events: Events, states: tuple[State, ...]) -> Tiles:
     codes = [np.unique(key, return_inverse=True)[1] for key in events.keys]
     order = np.lexsort((events.tile, *reversed(codes)))
     tile = events.tile[order]
-    new_entity = _changes([code[order] for code in codes], len(order))
-    new_tile = new_entity | _changes([tile], len(order))
+    new_entity = changes([code[order] for code in codes], len(order))
+    new_tile = new_entity | changes([tile], len(order))
     first = np.flatnonzero(new_tile)
     state = np.array([reduce_runs(state, column_of(events, state)[order], first) for state in states])
     entity_first = np.flatnonzero(new_entity)
     start = np.append(np.searchsorted(first, entity_first), len(first))
-    return Tiles(
-        tuple(key[order][entity_first] for key in events.keys), start, tile[first], state.reshape(len(states), -1)
-    )
+    return Tiles(tuple(key[order][entity_first] for key in events.keys), start, tile[first], state)
 
 
 def column_of(events: Events, state: State) -> np.ndarray:
@@ -55,7 +53,7 @@ def reduce_runs(state: State, values: np.ndarray, first: np.ndarray) -> np.ndarr
     return _COMBINE[state.kind].reduceat(values, first) if len(first) else values[:0]
 
 
-def _changes(columns: list[np.ndarray], size: int) -> np.ndarray:
+def changes(columns: list[np.ndarray], size: int) -> np.ndarray:
     """Where a row differs from the one before, the first row included: (size,) bool."""
     changed = np.zeros(size, bool)
     changed[:1] = True

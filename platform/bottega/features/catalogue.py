@@ -1,0 +1,116 @@
+"""The catalogue: what each view and function offers, from which columns, and how its values are spread."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from bottega.features.offline import training_set
+from bottega.features.on_request import OnRequest
+from bottega.features.refs import View, views_by_name
+from bottega.features.static import StaticView
+from bottega.features.view import FeatureView
+from bottega.features.windows import Feature
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class FeatureEntry(msgspec.Struct, frozen=True):
+    """A feature: how it is referred to, its unit, and from what it is computed."""
+
+    reference: str
+    unit: str
+    window: str
+    lineage: str
+    description: str = ""
+
+
+class ViewEntry(msgspec.Struct, frozen=True):
+    """A view or an on-request function."""
+
+    name: str
+    kind: str
+    entity: str
+    keys: tuple[str, ...]
+    source: str
+    owner: str
+    description: str
+    features: tuple[FeatureEntry, ...]
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """How a feature's values are spread; the figures are None where every value is null."""
+
+    rows: int
+    null_share: float
+    mean: float | None = None
+    least: float | None = None
+    median: float | None = None
+    greatest: float | None = None
+
+
+def catalogue(views: Iterable[View], functions: Iterable[OnRequest] = ()) -> tuple[ViewEntry, ...]:
+    """Entries for views and on-request functions, by name."""
+    entries = [*map(describe, views_by_name(views).values()), *map(describe, functions)]
+    return tuple(sorted(entries, key=lambda entry: entry.name))
+
+
+def describe(declared: View | OnRequest) -> ViewEntry:
+    """The entry of one view or on-request function."""
+    if isinstance(declared, OnRequest):
+        lineage = f"{declared.name}({', '.join(declared.inputs)}), computed at request time"
+        outputs = tuple(FeatureEntry(name, declared.unit, "", lineage) for name in declared.outputs)
+        return ViewEntry(declared.name, "on request", "", declared.inputs, "", "", declared.description, outputs)
+    if isinstance(declared, StaticView):
+        features = tuple(
+            FeatureEntry(f"{declared.name}:{f.name}", f.unit, "", f"{declared.source}.{f.name}", f.description)
+            for f in declared.features
+        )
+        kind = "static"
+    else:
+        features = tuple(_windowed(declared, feature) for feature in declared.features)
+        kind = "windowed"
+    return ViewEntry(
+        declared.name,
+        kind,
+        declared.entity.name,
+        declared.entity.keys,
+        declared.source,
+        declared.owner,
+        declared.description,
+        features,
+    )
+
+
+def statistics(view: View, source: "pd.DataFrame", rows: int = 10_000, seed: int = 0) -> dict[str, Statistics]:
+    """Statistics of a view's features: of a static view over its source, of a windowed one at `rows` drawn events.
+
+    A windowed feature is looked up for each drawn event's own entity at that event's time.
+    """
+    if isinstance(view, StaticView):
+        table = source
+    else:
+        drawn = source.sample(min(rows, len(source)), random_state=seed)[[*view.keys, view.event_time]]
+        suffix = f"@{','.join(view.keys)}" if view.keys else ""
+        references = {f.name: f"{view.name}:{f.name}{suffix}" for f in view.features}
+        table = training_set(drawn, references, [view], {view.source: source}, at=view.event_time)
+    return {f.name: _spread(table[f.name].to_numpy(np.float64, na_value=np.nan)) for f in view.features}
+
+
+def _windowed(view: FeatureView, feature: Feature) -> FeatureEntry:
+    what = f"count of {view.source}" if not feature.column else f"{feature.aggregate} of {view.source}.{feature.column}"
+    window = feature.name.rpartition("_")[2]
+    by = f" by {', '.join(f'{view.source}.{key}' for key in view.keys)}" if view.keys else ""
+    known = f", known at {view.source}.{view.available_at}" if view.available_at else ""
+    lineage = f"{what} over {window}{by}, {view.tile} tiles of {view.source}.{view.event_time}{known}"
+    return FeatureEntry(f"{view.name}:{feature.name}", feature.unit, window, lineage, feature.description)
+
+
+def _spread(values: np.ndarray) -> Statistics:
+    found = values[~np.isnan(values)]
+    if not len(found):
+        return Statistics(len(values), 1.0 if len(values) else 0.0)
+    figures = (found.mean(), found.min(), np.median(found), found.max())
+    return Statistics(len(values), 1 - len(found) / len(values), *map(float, figures))

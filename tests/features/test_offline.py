@@ -1,0 +1,266 @@
+"""Training sets against a loop over all events, and the leaks that must not happen."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bottega.errors import InvalidData, InvalidInput, NotFound
+from bottega.features import Attribute, Entity, FeatureView, StaticView, count, max, mean, min, sum
+from bottega.features.offline import training_set
+
+START_S = 1_710_000_000 // 300 * 300
+ZONE = Entity("zone", keys=("zone",))
+
+
+def every_aggregation(entity=ZONE, tile="5m", **options) -> FeatureView:
+    features = [
+        count().over("5m", "15m", "1h"),
+        mean("x").over("5m", "1h"),
+        sum("x").over("15m"),
+        min("x").over("15m"),
+        max("x").over("1h"),
+    ]
+    return FeatureView("v", entity, "events", "t", features, tile=tile, **options)
+
+
+# Moments on tile edges, one microsecond beside them, and anywhere.
+moments = st.builds(
+    lambda tile, offset_us: (START_S + tile * 300) * 1_000_000 + offset_us,
+    st.integers(0, 14),
+    st.sampled_from([0, 0, 1, -1, 150_000_000, 299_999_999]),
+)
+zones = st.sampled_from([1, 1, 2, None])
+values = st.one_of(st.none(), st.floats(-1000, 1000, width=32), st.integers(-3, 3).map(float))
+
+
+def frame(rows: list[tuple], names: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame({name: [row[i] for row in rows] for i, name in enumerate(names)})
+    if "zone" in table:
+        table["zone"] = table["zone"].astype("Int64")
+    for name in table.columns.intersection(["t", "seen", "at"]):
+        table[name] = pd.to_datetime(table[name].astype("int64"), unit="us", utc=True)
+    return table.astype({"x": "float64"}) if "x" in table else table
+
+
+def assert_same(found: pd.DataFrame, expected: dict[str, list[float]]) -> None:
+    for name, column in expected.items():
+        np.testing.assert_array_equal(found[name].to_numpy(), np.array(column, float), err_msg=name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    events=st.lists(st.tuples(zones, moments, values), max_size=25),
+    labels=st.lists(st.tuples(zones, moments), min_size=1, max_size=8),
+    ttl=st.sampled_from([None, "10m"]),
+)
+def test_values_are_those_of_a_loop_over_all_events(oracle, events, labels, ttl):
+    view = every_aggregation(ttl=ttl)
+    events_table, label_table = frame(events, ["zone", "t", "x"]), frame(labels, ["zone", "at"])
+    found = training_set(label_table, [f"v:{f.name}" for f in view.features], [view], {"events": events_table}, "at")
+    known = label_table.assign(zone=label_table["zone"].fillna(-1))
+    assert_same(found, oracle(view, events_table, known, "at", ("zone",)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    events=st.lists(st.tuples(zones, moments, moments, values), max_size=25),
+    labels=st.lists(st.tuples(st.just(1), moments), min_size=1, max_size=8),
+)
+def test_an_event_counts_once_it_is_available(oracle, events, labels):
+    view = every_aggregation(available_at="seen")
+    events_table, label_table = frame(events, ["zone", "t", "seen", "x"]), frame(labels, ["zone", "at"])
+    found = training_set(label_table, [f"v:{f.name}" for f in view.features], [view], {"events": events_table}, "at")
+    assert_same(found, oracle(view, events_table, label_table, "at", ("zone",)))
+
+
+@pytest.mark.parametrize("keys", [("pu_zone",), ("do_zone",), ("pu_zone", "do_zone"), ()])
+@pytest.mark.parametrize("tile", ["5m", "1h"])
+def test_every_kind_of_entity_agrees_with_the_loop(oracle, trips, keys, tile):
+    features = [mean("speed_kmh").over("1h", "24h"), count().over("1h", "7d"), max("duration_min").over("2h")]
+    view = FeatureView("v", Entity("e", keys), "trips", "dropoff_at", features, tile=tile)
+    labels = trips.sample(40, random_state=1)
+    found = training_set(labels, [f"v:{f.name}" for f in view.features], [view], {"trips": trips}, "pickup_at")
+    assert_same(found, oracle(view, trips, labels, "pickup_at", keys))
+    assert found["count_7d"].sum() > 0
+
+
+def test_one_view_joins_on_several_key_columns_and_keeps_rows_order_and_index(oracle, trips):
+    view = FeatureView("v", ZONE, "trips", "dropoff_at", [count().over("24h")], keys=("do_zone",))
+    labels = trips.sample(200, random_state=2)
+    labels = pd.concat([labels, labels.head(20)])  # the same label twice stays twice
+    refs = {"pu": "v:count_24h@pu_zone", "do": "v:count_24h@do_zone"}
+    found = training_set(labels, refs, [view], {"trips": trips}, "pickup_at")
+    pd.testing.assert_frame_equal(found[labels.columns], labels)
+    assert list(found.columns) == [*labels.columns, "pu", "do"]
+    for column in ("pu", "do"):
+        expected = oracle(view, trips, labels, "pickup_at", (f"{column}_zone",))["count_24h"]
+        assert found[column].tolist() == expected
+
+
+def test_text_keys_join(oracle):
+    rng = np.random.default_rng(5)
+    plates = np.array(["AB 1", "Zürich", "'; DROP TABLE trips; --", ""])
+    t = pd.to_datetime(START_S + rng.integers(0, 7200, 200), unit="s", utc=True)
+    events = pd.DataFrame({"plate": plates[rng.integers(0, 4, 200)], "t": t, "x": rng.normal(size=200)})
+    view = every_aggregation(Entity("car", ("plate",), "string"))
+    found = training_set(events, [f"v:{f.name}" for f in view.features], [view], {"events": events}, "t")
+    assert_same(found, oracle(view, events, events, "t", ("plate",)))
+
+
+def test_a_static_view_joins_by_key_alone():
+    view = StaticView("areas", ZONE, "zones", [Attribute("area_km2", default=-1.0), "lat"])
+    labels = pd.DataFrame({"zone": [2.0, None, 9.0, 1.0]})
+    zones_table = pd.DataFrame({"zone": [1, 2], "area_km2": [3.0, 4.0], "lat": [40.1, None]})
+    found = training_set(labels, ["areas:area_km2", "areas:lat"], [view], {"zones": zones_table})
+    assert found["area_km2"].tolist() == [4.0, -1.0, -1.0, 3.0]
+    np.testing.assert_array_equal(found["lat"], [np.nan, np.nan, np.nan, 40.1])
+
+
+def test_no_events_and_no_labels_are_no_special_case():
+    view = every_aggregation()
+    refs = ["v:count_1h", "v:x_mean_1h"]
+    events, labels = frame([], ["zone", "t", "x"]), frame([(1, START_S * 10**6)], ["zone", "at"])
+    found = training_set(labels, refs, [view], {"events": events}, "at")
+    assert found["count_1h"].tolist() == [0.0]
+    assert math.isnan(found["x_mean_1h"][0])
+    empty = training_set(labels.head(0), refs, [view], {"events": events}, "at")
+    assert list(empty.columns) == ["zone", "at", "count_1h", "x_mean_1h"]
+    assert len(empty) == 0
+
+
+def test_values_slide_when_no_event_comes(trips):
+    view = FeatureView(
+        "v",
+        ZONE,
+        "trips",
+        "dropoff_at",
+        [count().over("1h", "7d"), mean("speed_kmh").over("1h", "7d")],
+        keys=("do_zone",),
+    )
+    last = trips["dropoff_at"].max()
+    labels = pd.DataFrame({"zone": [1, 1, 1], "at": [last, last + pd.Timedelta("1D"), last + pd.Timedelta("8D")]})
+    found = training_set(labels, [f"v:{f.name}" for f in view.features], [view], {"trips": trips}, "at")
+    assert found["count_7d"][1] > 0
+    assert found["count_1h"].tolist()[1:] == [0.0, 0.0]
+    assert found["count_7d"][2] == 0.0
+    assert math.isnan(found["speed_kmh_mean_7d"][2])
+
+
+# The leak: a feature made from the trip's own outcome.
+
+
+@pytest.fixture
+def pair_trips() -> pd.DataFrame:
+    """600 trips, two for each pair of zones: a pair's mean duration is half the label itself."""
+    rng = np.random.default_rng(8)
+    n = 300
+    pickup_s = START_S + np.sort(rng.integers(0, 6 * 3600, 2 * n))
+    duration_s = rng.integers(120, 4000, 2 * n)
+    return pd.DataFrame(
+        {
+            "pair": np.concatenate([rng.permutation(n), rng.permutation(n)]),
+            "pickup_at": pd.to_datetime(pickup_s, unit="s", utc=True),
+            "dropoff_at": pd.to_datetime(pickup_s + duration_s, unit="s", utc=True),
+            "duration_min": duration_s / 60,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "times", [{"event_time": "dropoff_at"}, {"event_time": "pickup_at", "available_at": "dropoff_at"}]
+)
+def test_the_outcome_of_a_trip_reaches_neither_its_own_row_nor_one_while_it_runs(pair_trips, times):
+    planted = pair_trips.groupby("pair")["duration_min"].transform("mean")
+    assert np.corrcoef(planted, pair_trips["duration_min"])[0, 1] > 0.6  # what a join without time would give
+    view = FeatureView(
+        "leak",
+        Entity("pair", ("pair",)),
+        "trips",
+        features=[mean("duration_min").over("24h"), count().over("24h")],
+        **times,
+    )
+    city = FeatureView("city", Entity("city"), "trips", features=[max("duration_min").over("24h")], **times)
+    refs = ["leak:duration_min_mean_24h", "leak:count_24h", "city:duration_min_max_24h"]
+    honest = training_set(pair_trips, refs, [view, city], {"trips": pair_trips}, "pickup_at")
+    for at in pair_trips["pickup_at"].iloc[::60]:
+        unknown_yet = pair_trips["dropoff_at"] >= at
+        poisoned = pair_trips.assign(duration_min=pair_trips["duration_min"].mask(unknown_yet, 1e6))
+        rows = pair_trips["pickup_at"] == at
+        again = training_set(pair_trips[rows], refs, [view, city], {"trips": poisoned}, "pickup_at")
+        pd.testing.assert_frame_equal(again[refs_columns(refs)], honest.loc[rows, refs_columns(refs)])
+    known = honest["duration_min_mean_24h"].notna()
+    assert 50 < known.sum() < 300  # earlier trips of the pair are seen
+    assert abs(np.corrcoef(honest["duration_min_mean_24h"][known], honest["duration_min"][known])[0, 1]) < 0.2
+
+
+def refs_columns(refs: list[str]) -> list[str]:
+    return [ref.partition(":")[2] for ref in refs]
+
+
+def test_an_event_counts_from_the_first_tile_edge_after_it():
+    view = FeatureView("v", ZONE, "events", "t", [count().over("5m")])
+    at_us = [(START_S + s) * 10**6 for s in (0, 299, 300, 599, 600)]
+    events, labels = frame([(1, START_S * 10**6)], ["zone", "t"]), frame([(1, us) for us in at_us], ["zone", "at"])
+    found = training_set(labels, ["v:count_5m"], [view], {"events": events}, "at")
+    assert found["count_5m"].tolist() == [0.0, 0.0, 1.0, 1.0, 0.0]
+
+
+def test_windows_are_hours_not_clock_hours_across_a_clock_change(oracle):
+    """New York's clock skips 02:00 to 03:00 on 2024-03-10; an hour's window still holds 60 minutes."""
+    local = pd.Series(pd.date_range("2024-03-10 00:30", "2024-03-10 05:30", freq="10min", tz="America/New_York"))
+    events = pd.DataFrame({"zone": 1, "t": local, "x": np.arange(len(local)) * 1.0})
+    view = every_aggregation()
+    found = training_set(events, ["v:count_1h", "v:x_mean_1h"], [view], {"events": events}, "t")
+    assert_same(found, {k: v for k, v in oracle(view, events, events, "t", ("zone",)).items() if k in found})
+    assert set(found["count_1h"].iloc[7:]) == {6.0}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda v, e, lab: training_set(lab, ["v:count_1h"], [v], {}, "at"),
+            "The source 'events' of view 'v' was not given",
+        ),
+        (
+            lambda v, e, lab: training_set(lab, ["v:count_1h"], [v], {"events": e}),
+            "label table has no column 'requested_at'",
+        ),
+        (lambda v, e, lab: training_set(lab, ["v:count_1h@z"], [v], {"events": e}, "at"), "has no column 'z'"),
+        (
+            lambda v, e, lab: training_set(lab, {"at": "v:count_1h"}, [v], {"events": e}, "at"),
+            "have a column 'at' already",
+        ),
+        (
+            lambda v, e, lab: training_set(
+                lab.assign(at=lab["at"].dt.tz_localize(None)), ["v:count_1h"], [v], {"events": e}, "at"
+            ),
+            "without a time zone",
+        ),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(call, message):
+    events, labels = (
+        frame([(1, START_S * 10**6, 1.0)], ["zone", "t", "x"]),
+        frame([(1, START_S * 10**6)], ["zone", "at"]),
+    )
+    with pytest.raises((NotFound, InvalidData, InvalidInput), match=message):
+        call(every_aggregation(), events, labels)
+
+
+def test_progress_names_the_views(trips):
+    seen = []
+    view = FeatureView("v", ZONE, "trips", "dropoff_at", [count().over("1h")], keys=("do_zone",))
+    training_set(
+        trips.head(5),
+        ["v:count_1h@do_zone"],
+        [view],
+        {"trips": trips},
+        "pickup_at",
+        progress=lambda *call: seen.append(call),
+    )
+    assert seen == [("join v", 0, 1), ("join", 1, 1)]
