@@ -110,8 +110,9 @@ def test_a_store_knows_its_views_and_names_what_it_lacks(store, trips):
         found["fare"]
     with pytest.raises(InvalidInput, match=r"was given 2 key columns\. Its keys are zone"):
         store.read("zone_traffic", (np.array([1]), np.array([1])), np.array([0]))
-    with pytest.raises(InvalidInput, match=r"The key 'zone' of view 'zone_traffic' is <U1; give whole numbers"):
-        store.read("zone_traffic", (np.array(["1"]),), np.array([0]))
+    for key, wrong in ((np.array(["1"]), "<U1"), (np.array([1.5]), "fractional"), (np.array([True]), "bool")):
+        with pytest.raises(InvalidInput, match=f"The key 'zone' of view 'zone_traffic' is {wrong}; give whole numbers"):
+            store.read("zone_traffic", (key,), np.array([0]))
 
 
 def test_a_replay_with_offsets_adds_nothing(store, trips):

@@ -4,17 +4,17 @@ Values therefore slide although no event comes. The store holds each view's defi
 code that declared it nor pandas.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lmdb
 import numpy as np
 
-from bottega.errors import Conflict, InvalidInput, NotFound
+from bottega.errors import Conflict, NotFound
 from bottega.features import records
-from bottega.features.definition import Definition, Layout
+from bottega.features.definition import Definition
 from bottega.features.environment import Environment, environment
+from bottega.features.lookup import window_totals
 from bottega.features.records import Entry
 from bottega.features.tiles import Tiles, tiles_of
 
@@ -64,7 +64,7 @@ class OnlineStore:
             entry = self._entry(transaction, view_name)
             if entry is None:
                 return Values(view_name, len(at_us))
-            totals = _totals(transaction, entry, keys, at_us)
+            totals = window_totals(transaction, entry, keys, at_us)
         found = entry.layout.values(totals)  # (features, batch)
         features = entry.definition.features
         return Values(view_name, len(at_us), {feature.name: found[i] for i, feature in enumerate(features)})
@@ -155,68 +155,3 @@ class OnlineStore:
             content = bytes(stored)
             known = self._entries[view_name] = (content, Entry.decode(content))
         return known[1]
-
-
-def _totals(transaction: lmdb.Transaction, entry: Entry, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> np.ndarray:
-    """Window totals (states, W, batch) int64."""
-    layout = entry.layout
-    edges = _edges(layout, at_us)
-    known, columns = _key_columns(entry.definition, keys, len(at_us))
-    if len(at_us) == 1 and known.all():
-        prefix = entry.entity_prefix(tuple(column.item(0) for column in columns))
-        return records.add_entity(transaction, layout, prefix, edges)
-    totals = np.empty((len(layout.states), len(layout.windows), len(at_us)), np.int64)
-    totals[:] = layout.neutral[:, None, None]
-    for members, rows in _by_entity(columns, known):
-        totals[:, :, rows] = records.add_entity(transaction, layout, entry.entity_prefix(members), edges[rows])
-    return totals
-
-
-def _edges(layout: Layout, at_us: np.ndarray) -> np.ndarray:
-    """The last tile before each window, then the last closed tile: (batch, W + 1) int64."""
-    closed = at_us // layout.tile_us - 1
-    return closed[:, None] - layout.reach
-
-
-def _key_columns(
-    definition: Definition, keys: tuple[np.ndarray, ...], batch: int
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Which rows have no null key, and the key columns as int64 or text."""
-    if len(keys) != len(definition.keys):
-        raise InvalidInput(
-            f"View {definition.view!r} was given {len(keys)} key columns.",
-            next_step=f"Its keys are {', '.join(definition.keys) or 'none'}.",
-        )
-    known = np.ones(batch, bool)
-    columns = []
-    for name, key in zip(definition.keys, keys, strict=True):
-        column = np.asarray(key)
-        if definition.key_dtype == "string":
-            known &= np.array([isinstance(value, str) for value in column], bool)
-            column = np.where(known, column, "")
-        elif column.dtype.kind == "f":
-            known &= np.isfinite(column)
-            column = np.where(known, column, 0).astype(np.int64)
-        elif column.dtype.kind not in "iu":
-            raise InvalidInput(f"The key {name!r} of view {definition.view!r} is {column.dtype}; give whole numbers.")
-        columns.append(column)
-    return known, tuple(columns)
-
-
-def _by_entity(
-    columns: tuple[np.ndarray, ...], known: np.ndarray
-) -> Iterator[tuple[tuple[int | str, ...], np.ndarray]]:
-    """Each entity's keys and its rows in the batch."""
-    rows = np.flatnonzero(known)
-    if not len(rows):
-        return
-    codes = [np.unique(column[rows], return_inverse=True)[1] for column in columns]
-    order = np.lexsort(codes) if codes else np.arange(len(rows))
-    changed = np.zeros(len(rows), bool)
-    for code in codes:
-        changed[1:] |= code[order][1:] != code[order][:-1]
-    for members in np.split(rows[order], np.flatnonzero(changed)):
-        yield (
-            tuple(column[members[0]].item() if column.dtype != object else column[members[0]] for column in columns),
-            members,
-        )

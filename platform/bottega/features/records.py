@@ -20,7 +20,8 @@ from bottega.features.definition import Definition, Layout, layout_of
 from bottega.features.tiles import Tiles
 
 _NUMBER, _CHUNK_ID = struct.Struct(">BI"), struct.Struct(">I")
-_LAST_CHUNK = 2**32 - 1
+LAST_CHUNK = 2**32 - 1
+"""The largest number of a chunk."""
 _LONGEST_KEY = 400
 
 
@@ -109,7 +110,7 @@ def write_tiles(transaction: lmdb.Transaction, entry: Entry, tiles: Tiles) -> No
         number = tiles.tile[begin:end] // CHUNK
         cuts = [begin, *(begin + 1 + np.flatnonzero(number[1:] != number[:-1])).tolist(), end]
         for first, last in itertools.pairwise(cuts):
-            key = prefix + _chunk_id(int(number[first - begin]))
+            key = prefix + chunk_id(int(number[first - begin]))
             tile, state = tiles.tile[first:last], tiles.state[:, first:last]
             transaction.put(key, chunks.merge(transaction.get(key), entry.layout, tile, state))
 
@@ -128,32 +129,9 @@ def clear_tiles(transaction: lmdb.Transaction, entry: Entry, first_tile: int, en
             transaction.delete(key)
 
 
-def add_entity(transaction: lmdb.Transaction, layout: Layout, prefix: bytes, edges: np.ndarray) -> np.ndarray:
-    """Window totals (states, W, batch) of one entity.
-
-    `edges` (batch, W + 1): the last tile before each window, longest window first, then the last tile of them all.
-    """
-    totals = np.empty((len(layout.states), len(layout.windows), len(edges)), np.int64)
-    totals[:] = layout.neutral[:, None, None]
-    for chunk in _touched(edges):
-        packed = transaction.get(prefix + _chunk_id(chunk))
-        if packed is not None:
-            chunks.add_windows(totals, packed, layout, edges)
-    return totals
-
-
-def _touched(edges: np.ndarray) -> list[int]:
-    """The chunks that hold the windows' tiles."""
-    if len(edges) == 1:
-        one = range((int(edges[0, 0]) + 1) // CHUNK, int(edges[0, -1]) // CHUNK + 1)
-        return [number for number in one if 0 <= number <= _LAST_CHUNK]
-    first, last = (edges[:, 0] + 1) // CHUNK, edges[:, -1] // CHUNK
-    many = np.unique(np.minimum(first[:, None] + np.arange(int((last - first).max()) + 1), last[:, None]))
-    return [number for number in many.tolist() if 0 <= number <= _LAST_CHUNK]
-
-
-def _chunk_id(chunk: int) -> bytes:
-    if not 0 <= chunk <= _LAST_CHUNK:
+def chunk_id(chunk: int) -> bytes:
+    """The end of a chunk's key."""
+    if not 0 <= chunk <= LAST_CHUNK:
         raise InvalidInput(
             f"An event lies in tile {chunk * CHUNK}, which the online store cannot hold.",
             next_step="Event times lie after 1970 and within a million years.",
