@@ -28,11 +28,12 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `kind`: `type` (a text value parses), `null` (a column that is not nullable has a value; the reason gets the
     column's name), `month` (pickup lies in the file's month), `local_time` (the wall clock shows such a time), `range`
-    (`minimum` <= column <= `maximum`, column > `above`).
+    (`minimum` <= column <= `maximum`, column > `above`), `duplicate` (the row does not repeat one of an earlier file
+    of the same month).
     """
 
     reason: str
-    kind: Literal["type", "null", "month", "local_time", "range"]
+    kind: Literal["type", "null", "month", "local_time", "range", "duplicate"]
     column: str = ""
     minimum: float | None = None
     maximum: float | None = None
@@ -72,7 +73,7 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 named += [f"{check.reason}_{column.name}" for column in self.columns if not column.nullable]
             else:
                 named.append(check.reason)
-        return tuple(named)
+        return tuple(dict.fromkeys(named))
 
 
 def read_dataset(file: Path) -> Dataset:

@@ -1,7 +1,7 @@
 """Declared checks on trips: each row is kept, or refused for the first rule that it breaks."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,7 @@ def check_trips(raw: RawTrips, dataset: Dataset, month: np.datetime64 | None) ->
     dropoff_at = to_utc(values["dropoff_at"], dataset.timezone)
     duration_min = (dropoff_at - pickup_at) / np.timedelta64(1, "us") / 60e6  # NaT gives nan
     measured = values | {"duration_min": duration_min}
-    reasons = tuple(dict.fromkeys(dataset.reasons))
+    reasons = dataset.reasons
     reason = np.full(rows, -1, np.int16)
 
     def refuse(bad: np.ndarray, name: str) -> None:
@@ -85,6 +85,20 @@ def check_trips(raw: RawTrips, dataset: Dataset, month: np.datetime64 | None) ->
             case "range":
                 refuse(~_in_range(measured[check.column], check, _is_integer(dataset, check.column)), check.reason)
     return Checked(reason, reasons, pickup_at, dropoff_at, duration_min)
+
+
+def row_keys(raw: RawTrips) -> np.ndarray:
+    """A hash of what makes a trip that trip, (rows,) uint64: times, zones, and distance and fare to the hundredth."""
+    values = {name: raw.values[name] for name in ("pickup_at", "dropoff_at", "pu_zone", "do_zone")}
+    values |= {name: np.round(raw.values[name], 2) for name in ("distance_mi", "fare_usd")}
+    return pd.util.hash_pandas_object(pd.DataFrame(values), index=False).to_numpy()
+
+
+def refuse_duplicates(checked: Checked, keys: np.ndarray, earlier: np.ndarray) -> Checked:
+    """Refuse good rows whose key an earlier file of the same month has: the same month given twice, say."""
+    repeated = (checked.reason < 0) & np.isin(keys, earlier)
+    reason = np.where(repeated, np.int16(checked.reasons.index("duplicate")), checked.reason)
+    return replace(checked, reason=reason)
 
 
 def _is_null(column: np.ndarray) -> np.ndarray:

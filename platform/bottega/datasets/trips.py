@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bottega.datasets.catalog import Dataset, dataset
-from bottega.datasets.checks import Checked, check_trips, month_rule, to_utc
+from bottega.datasets.checks import Checked, check_trips, month_rule, refuse_duplicates, row_keys, to_utc
 from bottega.datasets.incidents import Simulation
 from bottega.datasets.origin import Origin
 from bottega.datasets.quarantine import quarantine
@@ -67,6 +67,7 @@ def load_trips(
     rejected: dict[str, int] = {}
     rules: dict[str, str] = {}
     rows_before: dict[str, int] = {}
+    seen: dict[str, np.ndarray] = {}
     for done, file in enumerate(wanted):
         progress("read trips", done, len(wanted))
         raw = read_trips(file, declared)
@@ -75,6 +76,10 @@ def load_trips(
         first_row = rows_before.get(key, 0)
         rows_before[key] = first_row + len(raw.wrong_type)
         checked = check_trips(raw, declared, month)
+        if len(wanted) > 1:
+            keys = row_keys(raw)
+            checked = refuse_duplicates(checked, keys, seen.get(key, keys[:0]))
+            seen[key] = np.concatenate([seen.get(key, keys[:0]), keys])
         quarantine(workspace.quarantine / declared.name / f"{file.name}.parquet", raw, checked)
         trip_id = int(key) * ROWS_PER_MONTH + first_row + np.arange(len(raw.wrong_type), dtype=np.int64)
         tables.append(_canonical(raw, checked, trip_id, since, until))
