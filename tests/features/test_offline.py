@@ -51,7 +51,7 @@ def assert_same(found: pd.DataFrame, expected: dict[str, list[float]]) -> None:
         np.testing.assert_array_equal(found[name].to_numpy(), np.array(column, float), err_msg=name)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     events=st.lists(st.tuples(zones, moments, values), max_size=25),
     labels=st.lists(st.tuples(zones, moments), min_size=1, max_size=8),
@@ -65,7 +65,7 @@ def test_values_are_those_of_a_loop_over_all_events(oracle, events, labels, ttl)
     assert_same(found, oracle(view, events_table, known, "at", ("zone",)))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     events=st.lists(st.tuples(zones, moments, moments, values), max_size=25),
     labels=st.lists(st.tuples(st.just(1), moments), min_size=1, max_size=8),
