@@ -49,17 +49,20 @@ def test_python_version(version: tuple[int, int], status: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "machine", "status"),
+    ("system", "machine", "release", "status"),
     [
-        ("Linux", "x86_64", "ok"),
-        ("Linux", "aarch64", "ok"),
-        ("Darwin", "arm64", "ok"),
-        ("Darwin", "x86_64", "missing"),
-        ("Windows", "AMD64", "missing"),
+        ("Linux", "x86_64", "2.28", "ok"),
+        ("Linux", "aarch64", "2.36", "ok"),
+        ("Linux", "x86_64", "2.27", "missing"),
+        ("Linux", "x86_64", "", "missing"),
+        ("Darwin", "arm64", "14.0", "ok"),
+        ("Darwin", "arm64", "13.6.1", "missing"),
+        ("Darwin", "x86_64", "15.1", "missing"),
+        ("Windows", "AMD64", "", "missing"),
     ],
 )
-def test_operating_system(system: str, machine: str, status: str) -> None:
-    finding = doctor.operating_system(system, machine)
+def test_operating_system(system: str, machine: str, release: str, status: str) -> None:
+    finding = doctor.operating_system(system, machine, release)
     assert finding.status == status
     assert ("WSL" in finding.next_step) == (system == "Windows")
 

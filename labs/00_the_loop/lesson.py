@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bottega.datasets.incidents import CITY_TIMEZONE, Lockdown, Simulation, local_midnight
+from bottega.datasets.incidents import Lockdown, Simulation, local_midnight
 from bottega.datasets.origin import Origin
 from bottega.datasets.trips import load_trips
 from bottega.datasets.zones import load_zones
@@ -40,6 +40,7 @@ from bottega.lab import find_workspace
 from bottega.monitoring.detectors import Cusum, scan
 from bottega.monitoring.quality import error_series, log_residual
 from bottega.settings import load_settings
+from bottega.times import CITY_TIMEZONE
 from bottega.training.baseline import fit_baseline, predict_baseline
 from bottega.training.boosting import BoostingSettings, fit_boosting
 from bottega.training.fitted import Rows

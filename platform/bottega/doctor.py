@@ -26,6 +26,8 @@ from bottega.workspace import FORMAT
 
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 MACHINES = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
+RELEASES = {"Linux": (2, 28), "Darwin": (14,)}
+"""The oldest glibc, and the oldest macOS, for which every pinned library has a wheel."""
 DISK_NEEDED_GIB = 2.0
 MEMORY_NEEDED_GIB = 4.0
 MODULES = ("numpy", "pandas", "pyarrow", "duckdb", "torch", "xgboost", "mlflow", "tvm", "onnxruntime", "streamlit")
@@ -85,16 +87,35 @@ def python_version(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
     )
 
 
-def operating_system(system: str = platform.system(), machine: str = platform.machine()) -> Finding:
-    """Linux on x86-64 or aarch64, macOS on Apple silicon: where TVM has wheels."""
-    step = "Use WSL." if system == "Windows" else "Use one of these machines, or a container on one."
+def operating_system(
+    system: str = platform.system(), machine: str = platform.machine(), release: str | None = None
+) -> Finding:
+    """Linux on x86-64 or aarch64, macOS on Apple silicon: where every library has a wheel.
+
+    `release` is the version of macOS, or of Linux's glibc ("" where it has another C library).
+    """
+    release = _release(system) if release is None else release
+    fit = (system, machine) in MACHINES and _numbers(release) >= RELEASES[system]
+    named = {"Darwin": "macOS", "Linux": "glibc"}.get(system, system)
+    step = "Use WSL." if system == "Windows" else "Use such a machine, or a container on one."
     return Finding(
         "operating system",
-        "ok" if (system, machine) in MACHINES else "missing",
-        f"{system} {machine}",
-        "TVM has wheels for Linux (x86-64, aarch64) and macOS (Apple silicon).",
+        "ok" if fit else "missing",
+        f"{system} {machine}, {named} {release or 'none'}",
+        "The libraries have wheels for Linux (x86-64, aarch64; glibc 2.28) and macOS 14 (Apple silicon).",
         step,
     )
+
+
+def _release(system: str) -> str:
+    if system == "Darwin":
+        return platform.mac_ver()[0]
+    library, version = platform.libc_ver()
+    return version if library == "glibc" else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def packages(requirements: tuple[str, ...] | None = None) -> Finding:
