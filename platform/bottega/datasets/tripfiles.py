@@ -1,5 +1,6 @@
 """Trip files as they are: Parquet or CSV, in the publisher's schema or the trimmed one, told apart by their columns."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def read_trips(file: Path, dataset: Dataset, only: Sequence[str] | None = None) 
     suffix = file.suffix.lower()
     if suffix not in TRIP_SUFFIXES:
         raise InvalidData(f"{file} is neither .parquet nor .csv.", next_step="Give a trip file of one of these kinds.")
+    if not os.access(file, os.R_OK):
+        raise InvalidData(f"{file} cannot be read: permission denied.", next_step="Change its permissions.")
     parquet = _open_parquet(file) if suffix == ".parquet" else None
     names = parquet.schema_arrow.names if parquet is not None else _csv_header(file)
     columns = [column for column in dataset.columns if only is None or column.name in only]
