@@ -3,11 +3,14 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bottega import doctor
+from bottega.files import write_json
+from bottega.serving.address import Address
 from bottega.settings import Settings, asset_folder
 
 
@@ -27,7 +30,9 @@ def test_this_machine_is_fit(tmp_path: Path) -> None:
 
 def test_the_doctor_imports_no_library_that_it_looks_for(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from bottega import doctor; from bottega.settings import Settings\n"
+        "import sys; from pathlib import Path; from bottega import doctor; from bottega.files import write_json
+from bottega.serving.address import Address
+from bottega.settings import Settings\n"
         f"doctor.examine(Settings(workspace=Path({str(tmp_path)!r})))\n"
         f"sys.exit(', '.join(sorted(set({doctor.MODULES}) & set(sys.modules))) or 0)"
     )
@@ -106,6 +111,18 @@ def test_port_in_use_is_said() -> None:
     assert "in use" in finding.found
     assert "BOTTEGA_HTTP_PORT" in finding.next_step
     assert doctor.port("server port", "127.0.0.1", number, "bottega serve", "BOTTEGA_HTTP_PORT").status == "ok"
+
+
+def test_a_port_that_our_own_server_has_is_fine(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = Settings(workspace=tmp_path, http_port=taken.getsockname()[1])
+        assert doctor.server_port(settings).status == "missing"
+        address = Address(os.getpid(), "127.0.0.1", settings.http_port, datetime(2024, 1, 16, tzinfo=UTC))
+        write_json(tmp_path / "server.json", address)
+        finding = doctor.server_port(settings)
+    assert (finding.status, "bottega serve runs on" in finding.found) == ("ok", True)
 
 
 def test_workspace_is_looked_at_and_not_made(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from typing import Literal
 import msgspec
 from packaging.requirements import Requirement
 
+from bottega.serving.address import read_server
 from bottega.settings import Settings, asset_folder
-from bottega.workspace import FORMAT
+from bottega.workspace import FORMAT, Workspace
 
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 MACHINES = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
@@ -62,7 +63,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         memory(),
         disk(settings.workspace),
         workspace(settings.workspace),
-        port("server port", settings.host, settings.http_port, "bottega serve", "BOTTEGA_HTTP_PORT"),
+        server_port(settings),
         port("Studio port", settings.host, settings.studio_port, "bottega studio", "BOTTEGA_STUDIO_PORT"),
         data(settings.data),
         git(),
@@ -270,6 +271,14 @@ def workspace(folder: Path) -> Finding:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def server_port(settings: Settings) -> Finding:
+    """The server's port is free, or this workspace's server has it."""
+    running = read_server(Workspace(settings.workspace))
+    if running is not None and running.port == settings.http_port:
+        return Finding("server port", "ok", f"bottega serve runs on {running.url}", "bottega serve listens on it.")
+    return port("server port", settings.host, settings.http_port, "bottega serve", "BOTTEGA_HTTP_PORT")
 
 
 def port(name: str, host: str, number: int, command: str, variable: str) -> Finding:
