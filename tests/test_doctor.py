@@ -30,9 +30,7 @@ def test_this_machine_is_fit(tmp_path: Path) -> None:
 
 def test_the_doctor_imports_no_library_that_it_looks_for(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from bottega import doctor; from bottega.files import write_json
-from bottega.serving.address import Address
-from bottega.settings import Settings\n"
+        "import sys; from pathlib import Path; from bottega import doctor; from bottega.settings import Settings\n"
         f"doctor.examine(Settings(workspace=Path({str(tmp_path)!r})))\n"
         f"sys.exit(', '.join(sorted(set({doctor.MODULES}) & set(sys.modules))) or 0)"
     )
