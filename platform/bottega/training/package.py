@@ -47,8 +47,8 @@ class ModelPackage:
     """A package on disk, its small parts in memory.
 
     `functions` maps a function's name to the ONNX bytes of its trace: float64 inputs (batch,) in the order of the plan
-    step, float64 outputs (batch,). `samples` are raw request columns, as the server would receive them, with the
-    reference's answer in `expected`, for parity checks: (samples,) each.
+    step, float64 outputs (batch,). `samples` are raw request columns, as the server would receive them, for parity
+    checks: (samples,) each.
     """
 
     info: PackageInfo

@@ -1,0 +1,1 @@
+"""ETA: how long a trip between two zones will take."""

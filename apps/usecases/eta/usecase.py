@@ -1,0 +1,42 @@
+"""The declaration of the ETA use case."""
+
+from bottega.monitoring.monitor import Monitor, WatchedColumn
+from bottega.training.recipe import Recipe
+from bottega.usecase import UseCase
+from usecases.eta import features, serve, train
+
+USECASE = UseCase(
+    name="eta",
+    title="How long will this trip take?",
+    dataset="tlc_green_trips",
+    recipe=Recipe(
+        request=serve.REQUEST,
+        answer=serve.ANSWER,
+        target=train.target,
+        calendar=features.calendar,
+        views=(features.zones, features.zone_traffic),
+        references=features.references,
+        functions=features.functions,
+        encoding=train.encoding,
+        encoded=train.encoded,
+        bands=train.bands,
+        interval=train.interval,
+        answers=serve.answers,
+        models=train.models,
+        labels=train.labels,
+        slices=train.slices,
+    ),
+    monitor=Monitor(
+        predicted="eta_min",
+        unit="min",
+        low="low_min",
+        high="high_min",
+        timezone=features.CITY_TIMEZONE,
+        columns=(
+            WatchedColumn("pu_zone", "categorical"),
+            WatchedColumn("do_zone", "categorical"),
+            WatchedColumn("at", "numerical"),
+            WatchedColumn("eta_min", "numerical"),
+        ),
+    ),
+)
