@@ -55,10 +55,10 @@ class Detections:
 def expected_median(normal: Normal) -> float:
     """The median log residual that the served model is expected to show, log units.
 
-    Half of what the held-back period showed: the served model was refitted on that period too, which takes away what
-    was a drift of level, and leaves what is the model's own bias.
+    The model's own median, and half of what the held-back period showed beyond it: the served model was refitted on
+    that period too, which takes away most of what was a drift of level.
     """
-    return HELD_BACK_TRUST * normal.mean
+    return normal.own_median + HELD_BACK_TRUST * (normal.mean - normal.own_median)
 
 
 def detect(joined: pd.DataFrame, normal: Normal, monitor: Monitor) -> Detections:

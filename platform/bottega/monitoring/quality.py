@@ -26,7 +26,7 @@ def period_start(moments: pd.Series, period: Period, timezone: str) -> pd.Series
     return moments.dt.tz_convert(timezone).dt.normalize().dt.tz_convert("UTC")
 
 
-def quality(joined: pd.DataFrame, period: Period, timezone: str, coverage: bool = True) -> pd.DataFrame:
+def quality(joined: pd.DataFrame, period: Period, timezone: str) -> pd.DataFrame:
     """One row for each period of the request's own time `at` and each model version.
 
     Columns: start (UTC; absent for "all"), model_version, labels, mae, bias (mean of predicted - actual), both in the
@@ -35,7 +35,7 @@ def quality(joined: pd.DataFrame, period: Period, timezone: str, coverage: bool 
     """
     error = joined["predicted"] - joined["actual"]
     inside = (joined["actual"] >= joined["low"]) & (joined["actual"] <= joined["high"])
-    has_interval = joined["low"].notna() & joined["high"].notna() & coverage
+    has_interval = joined["low"].notna() & joined["high"].notna()
     rows = pd.DataFrame(
         {
             "model_version": joined["model_version"],

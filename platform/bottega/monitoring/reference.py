@@ -14,17 +14,22 @@ import pandas as pd
 from bottega.errors import InvalidInput, NotFound
 from bottega.files import write_atomic, write_json
 from bottega.monitoring.monitor import Monitor
-from bottega.monitoring.quality import error_series, quality
+from bottega.monitoring.quality import error_series, log_residual, quality
 from bottega.workspace import Workspace
 
-MIN_VALUES = 12
+MIN_VALUES = 6
 MAX_ROWS = 50_000
 
 
 class Normal(msgspec.Struct, frozen=True):
-    """Figures of the held-back period: `mean` and `sd` of the error series (log units), `values` of it, `labels`."""
+    """Figures of the held-back period: `mean` and `sd` of the error series (log units), `values` of it, `labels`.
+
+    `own_median` is the median log residual on the data that the model was fitted on: 0 for a loss that aims at the
+    median of the logarithm, not for one that aims at the mean or is asymmetric on purpose.
+    """
 
     model_version: int
+    own_median: float
     mean: float
     sd: float
     values: int
@@ -48,9 +53,9 @@ def take_reference(
     """The reference of a model from predictions on its held-back period.
 
     `held_back`: at, label_at (UTC), actual, predicted, and low, high where there is an interval, one row a request.
-    `rows`: table for the drift report with the watched columns (the answer's may be called `predicted`), best of the
-    whole training span so that it holds whole weeks; default `held_back`.
-    At most 50,000 rows of it are kept, drawn with `seed`.
+    `rows`: the training span with the watched columns, actual and predicted (what the model says about its own training
+    data), for the drift report and the model's own median; without it, `held_back` and 0. At most 50,000 rows are
+    kept, drawn with `seed`.
     Raises InvalidInput where the period is too short for `MIN_VALUES` values of the error series.
     """
     full = held_back.assign(**{name: np.nan for name in ("low", "high") if name not in held_back.columns})
@@ -63,8 +68,10 @@ def take_reference(
             next_step="Train on a longer span.",
         )
     total = quality(full, "all", monitor.timezone).iloc[0]
+    own = np.zeros(1) if rows is None else log_residual(rows["actual"].to_numpy(), rows["predicted"].to_numpy())
     normal = Normal(
         model_version=model_version,
+        own_median=float(np.nanmedian(own)),
         mean=float(series["median"].mean()),
         sd=float(series["median"].std(ddof=1)),
         values=len(series),
