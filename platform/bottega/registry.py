@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as Entry
     from mlflow.tracking import MlflowClient
 
-    from bottega.training.trainer import Candidate, Outcome
-
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 _REFERENCE = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(?:@(?P<alias>[a-z]+)|/(?P<version>[1-9][0-9]*))?")
@@ -48,18 +46,6 @@ class ModelVersion(msgspec.Struct, frozen=True):
     tags: dict[str, str]
     run_id: str
     created_at: datetime
-
-    def load(self) -> ModelPackage:
-        """The version's package."""
-        return ModelPackage.load(self.folder)
-
-
-@dataclasses.dataclass(frozen=True)
-class Recorded:
-    """The versions of one training run: the chosen model, and the others, best first."""
-
-    chosen: ModelVersion
-    others: tuple[ModelVersion, ...]
 
 
 class Run:
@@ -101,8 +87,9 @@ class Registry:
         """A run of a use case's experiment; it ends as FAILED where the block raises."""
         client = self._client()
         experiment = client.get_experiment_by_name(usecase)
-        at = self._folder / "artifacts"
-        experiment_id = experiment.experiment_id if experiment else client.create_experiment(usecase, at.as_uri())
+        experiment_id = (
+            experiment.experiment_id if experiment else client.create_experiment(usecase, self._artifacts().as_uri())
+        )
         run = Run(client, client.create_run(experiment_id, tags=dict(tags or {}), run_name=name).info.run_id)
         try:
             yield run
@@ -111,16 +98,16 @@ class Registry:
             raise
         client.set_terminated(run.id, "FINISHED")
 
-    def register(self, package: ModelPackage, run: Run) -> ModelVersion:
-        """Save a package as the run's artefact and make it the use case's next version."""
-        name, client = package.info.usecase, self._client()
-        folder = self._package(run.id)
+    def register(self, usecase: str, package_folder: Path, run: Run) -> ModelVersion:
+        """Copy a package folder to the run's artefacts, note the run in it, and make it the use case's next version."""
+        client, folder = self._client(), self._package(run.id)
+        package = ModelPackage.load(package_folder)
+        info = msgspec.structs.replace(package.info, run_id=run.id)
         with disk_errors(folder):
             folder.mkdir(parents=True)
-            dataclasses.replace(package, info=msgspec.structs.replace(package.info, run_id=run.id)).save(folder)
-        if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name)
-        info = package.info
+            dataclasses.replace(package, info=info).save(folder)
+        if not client.search_registered_models(f"name = '{usecase}'"):
+            client.create_registered_model(usecase)
         tags = {
             "model": info.model,
             "kind": info.kind,
@@ -128,26 +115,11 @@ class Registry:
             "trained_until": info.trained.until,
             "rows": str(info.trained.rows),
             "data_source": info.trained.data_source,
-            "fingerprint": info.trained.fingerprint,
+            "data_fingerprint": info.trained.fingerprint,
             "git_commit": info.git_commit,
         }
-        entry = client.create_model_version(name, folder.as_uri(), run.id, tags=tags)
-        return self.get(f"{name}/{int(entry.version)}")
-
-    def record(self, outcome: "Outcome") -> Recorded:
-        """Log and register every model of a training run, and set the aliases as the gate decided.
-
-        Where the gate opened, the chosen model is the champion and the next best the challenger. Where it did not, the
-        champion stays and the chosen model is the challenger.
-        """
-        chosen = self._record(outcome, outcome.chosen, outcome.package)
-        others = tuple(self._record(outcome, other, other.package) for other in outcome.challengers)
-        if outcome.decision.passed:
-            self.set_alias(chosen.name, CHAMPION, chosen.version)
-        challengers = others if outcome.decision.passed else (chosen, *others)
-        if challengers:
-            self.set_alias(chosen.name, CHALLENGER, challengers[0].version)
-        return Recorded(self._again(chosen), tuple(self._again(other) for other in others))
+        entry = client.create_model_version(usecase, folder.as_uri(), run.id, tags=tags)
+        return self.get(f"{usecase}/{int(entry.version)}")
 
     def get(self, reference: str) -> ModelVersion:
         """The version that `eta@champion`, `eta/3` or `eta` (its champion) names; NotFound says what there is."""
@@ -195,24 +167,11 @@ class Registry:
             client.delete_registered_model_alias(name, other)
         client.set_registered_model_alias(name, alias, str(version))
 
-    def _record(self, outcome: "Outcome", candidate: "Candidate", package: ModelPackage) -> ModelVersion:
-        info = package.info
-        tags = {"model": info.model, "git_commit": info.git_commit, "fingerprint": info.trained.fingerprint}
-        with self.start_run(info.usecase, info.model, tags) as run:
-            run.log_params(
-                dict(candidate.fitted.params)
-                | {"length": candidate.fitted.length, "inputs": ",".join(info.plan.features)}
-            )
-            run.log_params({f"trained_{k}": v for k, v in msgspec.to_builtins(info.trained).items()})
-            for name, values in candidate.fitted.curves.items():
-                run.log_curve(name, values)
-            run.log_metrics(candidate.evaluation.metrics)
-            if candidate is outcome.chosen:
-                run.log_params({"gate_passed": outcome.decision.passed, "gate_reason": outcome.decision.reason})
-            return self.register(package, run)
-
-    def _again(self, version: ModelVersion) -> ModelVersion:
-        return self.get(f"{version.name}/{version.version}")
+    def server_command(self, host: str, port: int) -> list[str]:
+        """The module and arguments that serve MLflow's own page on this registry."""
+        self._client()  # so that the database exists
+        store = ["--backend-store-uri", self._address(), "--default-artifact-root", self._artifacts().as_uri()]
+        return ["mlflow", "server", *store, "--host", host, "--port", str(port), "--workers", "1"]
 
     def _read(self, entry: "Entry", aliases: Mapping[str, int]) -> ModelVersion:
         version = int(entry.version)
@@ -238,7 +197,13 @@ class Registry:
 
     def _package(self, run_id: str) -> Path:
         """Where a run's package lies: by the workspace's present place, so that a workspace may be moved."""
-        return self._folder / "artifacts" / run_id / "artifacts" / "package"
+        return self._artifacts() / run_id / "artifacts" / "package"
+
+    def _artifacts(self) -> Path:
+        return self._folder / "artifacts"
+
+    def _address(self) -> str:
+        return f"sqlite:///{self._folder / 'mlflow.db'}"
 
     def _client(self) -> "MlflowClient":
         if self._opened is None:
@@ -251,8 +216,7 @@ class Registry:
 
                 for noisy in ("mlflow", "alembic"):  # they report each migration of a new database
                     logging.getLogger(noisy).setLevel(logging.WARNING)
-                address = f"sqlite:///{self._folder / 'mlflow.db'}"
-                self._opened = MlflowClient(address, address)
+                self._opened = MlflowClient(self._address(), self._address())
                 self._opened.search_experiments(max_results=1)
         return self._opened
 
