@@ -79,8 +79,7 @@ def test_a_version_that_was_removed_is_not_rolled_back_to(workspace: Workspace) 
 
 def test_changes_at_the_same_time_all_happen(workspace: Workspace) -> None:
     threads = [
-        threading.Thread(target=deployment.deploy, args=(workspace, "eta", 1 + i % 2, f"number {i}"))
-        for i in range(16)
+        threading.Thread(target=deployment.deploy, args=(workspace, "eta", 1 + i % 2, f"number {i}")) for i in range(16)
     ]
     for thread in threads:
         thread.start()

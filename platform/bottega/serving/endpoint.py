@@ -1,5 +1,6 @@
 """Endpoint: one version of one use case, loaded, warm and ready to answer."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter_ns
@@ -7,12 +8,13 @@ from time import perf_counter_ns
 import numpy as np
 
 from bottega.compile.runtime import Artifact
-from bottega.errors import InvalidInput
+from bottega.errors import InvalidInput, TooLarge
 from bottega.features.plan import Columns, FeaturePlan, OnlineRead, Tables, check_request
 from bottega.schema import NUMPY_OF, Field
 from bottega.serving.batcher import Batcher
 from bottega.serving.metrics import ModelMetrics
 from bottega.serving.protocol import ModelMetadata, TensorSpec
+from bottega.serving.rows import MAX_ROWS
 from bottega.times import from_epoch_us, parse_time, to_epoch_us
 
 LAST_US = to_epoch_us(datetime(2100, 1, 1, tzinfo=UTC))
@@ -32,6 +34,7 @@ class Endpoint:
         self.plan: FeaturePlan = artifact.plan
         self.first_us = to_epoch_us(parse_time(artifact.manifest.trained.since, "UTC"))
         self.metrics = metrics
+        self._model_input = self.plan.model().input
         self.rows = Batcher(self._answer, metrics.stages["queue"].observe_ns)
         self.raw = Batcher(self._answer_raw, metrics.stages["queue"].observe_ns)
 
@@ -67,23 +70,20 @@ class Endpoint:
 
     def check_raw(self, features: np.ndarray) -> None:
         """Raise InvalidInput unless the tensor is one that the compiled code may see."""
-        width = len(self.plan.features)
-        if features.ndim != 2 or features.shape[1] != width or features.dtype != np.float32:
-            raise InvalidInput(
-                f"'features' has datatype {features.dtype} and shape {list(features.shape)}; it must be FP32 of shape "
-                f"[rows, {width}]."
+        self.artifact.model.check(features)
+        if len(features) > MAX_ROWS:
+            raise TooLarge(
+                f"'features' has {len(features)} rows; {MAX_ROWS} is the limit.", next_step="Send several requests."
             )
-        if not len(features):
-            raise InvalidInput("'features' has no rows.")
 
     def _answer(self, columns: Columns) -> Columns:
         """Request columns to answer columns, (batch,) each, with the time of each stage."""
         started = perf_counter_ns()
         ready = self.artifact.before_model(columns)
         prepared = perf_counter_ns()
-        predicted = self.artifact.predict_raw(ready[self.plan.model().input])
+        predicted = self.artifact.predict_raw(ready[self._model_input])
         ran = perf_counter_ns()
-        answers = self.artifact.after_model(ready, predicted)
+        answers = typed(self.plan.answer, self.artifact.after_model(ready, predicted))
         done = perf_counter_ns()
         stages = self.metrics.stages
         stages["features"].observe_ns(prepared - started)
@@ -93,9 +93,9 @@ class Endpoint:
 
     def _answer_raw(self, columns: Columns) -> Columns:
         started = perf_counter_ns()
-        predicted = self.artifact.predict_raw(columns["features"])
+        predicted = self.artifact.predict_raw(columns[self.artifact.manifest.inputs[0].name])
         self.metrics.stages["run"].observe_ns(perf_counter_ns() - started)
-        return {"prediction": predicted}
+        return {self.artifact.manifest.outputs[0].name: predicted}
 
     def metadata(self) -> ModelMetadata:
         """The use-case view: request fields in, answer fields out, one element a row."""
@@ -113,9 +113,14 @@ class Endpoint:
             self.usecase + RAW_SUFFIX,
             [str(self.version)],
             "bottega_compiled",
-            [TensorSpec("features", "FP32", (-1, len(self.plan.features)))],
-            [TensorSpec("prediction", "FP32", (-1, len(self.plan.model().outputs)))],
+            [TensorSpec(t.name, t.datatype, t.shape) for t in self.artifact.manifest.inputs],
+            [TensorSpec(t.name, t.datatype, t.shape) for t in self.artifact.manifest.outputs],
         )
+
+
+def typed(fields: Sequence[Field], columns: Columns) -> Columns:
+    """Columns in the datatypes that their fields declare, so that JSON, tensors and the log hold the same values."""
+    return {field.name: np.asarray(columns[field.name], NUMPY_OF[field.datatype]) for field in fields}
 
 
 def example(plan: FeaturePlan, tables: Tables, first_us: int) -> Columns:

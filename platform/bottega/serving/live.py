@@ -66,7 +66,7 @@ class LiveEndpoints:
         self._seen = seen
         try:
             wanted = deployment.read(self._workspace).live
-        except BottegaError as error:
+        except (BottegaError, OSError) as error:
             _report.error("The deployments stay as they are: %s", error)
             return
         for usecase in self.endpoints.keys() - wanted.keys():
@@ -81,8 +81,9 @@ class LiveEndpoints:
 
     async def _swap(self, usecase: str, version: int) -> None:
         folder = self._workspace.repository / usecase / str(version)
-        key, metrics = self._workspace.signing_key(), self._metrics.model(usecase)
+        metrics = self._metrics.model(usecase)
         try:
+            key = self._workspace.signing_key()
             endpoint = await asyncio.to_thread(Endpoint.load, folder, usecase, version, key, self._read_online, metrics)
         except Exception as error:  # noqa: BLE001  whatever is wrong with the new version, the old one answers on
             self.failures[usecase] = f"version {version}: {error or type(error).__name__}"

@@ -76,7 +76,7 @@ async def drive(plan: Plan) -> Load:
     latencies = np.array([latency for part, _ in results for latency in part])
     if not len(latencies):
         raise Unavailable(f"{plan.url}{plan.path} answered nothing in {plan.seconds:g} s.")
-    p50, p99 = np.quantile(latencies, (0.5, 0.99)) * 1e3
+    p50, p99 = (float(quantile) * 1e3 for quantile in np.quantile(latencies, (0.5, 0.99)))
     errors = sum(part for _, part in results)
     return Load(
         len(latencies), errors, round(len(latencies) / plan.seconds, 1), round(p50, 4), round(p99, 4), plan.seconds

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bottega import __version__
-from bottega.errors import BottegaError, NotFound, Unsupported
+from bottega.errors import BottegaError, NotFound
 from bottega.serving import openapi, v1, v2
 from bottega.serving.endpoint import RAW_SUFFIX, Endpoint
 from bottega.serving.live import LiveEndpoints
@@ -23,6 +23,7 @@ from bottega.serving.web import (
     Scope,
     Send,
     Unauthorized,
+    UnknownEncoding,
     as_error,
     as_json,
     read_request,
@@ -71,7 +72,9 @@ class App:
     async def _route(self, request: Request) -> Response:
         encoding = request.header(b"content-encoding")
         if encoding and encoding != "identity":
-            raise Unsupported(f"The content encoding {encoding[:40]!r} is not understood.", next_step="Send it plain.")
+            raise UnknownEncoding(
+                f"The content encoding {encoding[:40]!r} is not understood.", next_step="Send it plain."
+            )
         match request.path.removesuffix("/").split("/")[1:]:
             case ["v1", usecase, "predict"]:
                 return await self._predict(usecase, request)

@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +29,6 @@ DRAIN_S = 10
 """How long a stopping server waits for the requests that it has begun."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the prediction log's thread may keep the interpreter from the event loop."""
-_report = logging.getLogger("bottega.serving")
 
 
 def run(workspace: Workspace, host: str = "127.0.0.1", port: int = 8080, token: str | None = None) -> None:
@@ -79,12 +80,31 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's server, which leaves the signals to us and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: uvicorn would end the process by the signal that stopped it, and so with no success."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, then say so."""
+        await super().startup(sockets)
+        self._listening()
+
+
 async def _serve(workspace: Workspace, host: str, listener: socket.socket, token: str) -> None:
     metrics = Metrics()
     live = LiveEndpoints(workspace, metrics)
     log = PredictionLog(workspace.predictions)
     app = App(live, log, metrics, token)
-    server = uvicorn.Server(_configure(app))
+    address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC))
+    server = _Server(_configure(app), lambda: write_json(workspace.server, address))
 
     def drain() -> None:
         app.draining = True
@@ -93,13 +113,11 @@ async def _serve(workspace: Workspace, host: str, listener: socket.socket, token
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, drain)
-    address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC))
     try:
         await live.refresh()
-        beside = [asyncio.create_task(live.follow()), asyncio.create_task(_announce(server, workspace, address))]
-        await server._serve([listener])  # not `serve`: it would take over the signals and let them end the process
-        for task in beside:
-            task.cancel()
+        follower = asyncio.create_task(live.follow())
+        await server.serve([listener])
+        follower.cancel()
     finally:
         _withdraw(workspace)
         await asyncio.to_thread(log.close)
@@ -118,13 +136,6 @@ def _configure(app: App) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
-
-
-async def _announce(server: uvicorn.Server, workspace: Workspace, address: Address) -> None:
-    while not server.started:
-        await asyncio.sleep(0.002)
-    write_json(workspace.server, address)
-    _report.info("serving workspace %s on %s", workspace.root, address.url)
 
 
 def _withdraw(workspace: Workspace) -> None:

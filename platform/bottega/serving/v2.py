@@ -11,7 +11,7 @@ from bottega.serving.binary import decode_body, encode_body
 from bottega.serving.codec import select_outputs
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.log import PredictionLog
-from bottega.serving.protocol import DATATYPES, InferRequest
+from bottega.serving.protocol import InferRequest
 from bottega.serving.rows import MAX_ROWS, check_id, new_id, number_ids, to_column
 from bottega.serving.v1 import REQUEST_ID, record
 from bottega.serving.web import Request, Response
@@ -47,16 +47,17 @@ async def infer_raw(endpoint: Endpoint, name: str, request: Request) -> Response
     received_ns = perf_counter_ns()
     stages = endpoint.metrics.stages
     decoded, arrays = decode_body(request.body, request.header(HEADER_LENGTH))
-    select_outputs(decoded.outputs, ["prediction"])
-    if arrays.keys() != {"features"}:
+    (into,), (out,) = endpoint.artifact.manifest.inputs, endpoint.artifact.manifest.outputs
+    select_outputs(decoded.outputs, [out.name])
+    if arrays.keys() != {into.name}:
         given = ", ".join(arrays) or "none"
-        raise InvalidInput(f"{name} takes one input, 'features'; given: {given[:200]}.")
-    features = arrays["features"]
+        raise InvalidInput(f"{name} takes one input, {into.name!r}; given: {given[:200]}.")
+    features = arrays[into.name]
     endpoint.check_raw(features)
     stages["parse"].observe_ns(perf_counter_ns() - received_ns)
-    answers = await endpoint.raw.submit({"features": features}, len(features))
+    answers = await endpoint.raw.submit({into.name: features}, len(features))
     endpoint.metrics.answered(len(features))
-    response = _response(name, endpoint.version, decoded, [("prediction", "FP32", answers["prediction"])], endpoint)
+    response = _response(name, endpoint.version, decoded, [(out.name, out.datatype, answers[out.name])], endpoint)
     stages["total"].observe_ns(perf_counter_ns() - received_ns)
     return response
 
@@ -69,8 +70,7 @@ def _response(
     endpoint: Endpoint,
 ) -> Response:
     started_ns = perf_counter_ns()
-    typed = [(name, kind, array.astype(DATATYPES[kind], copy=False)) for name, kind, array in outputs]
-    body, header_length = encode_body(model, version, decoded, typed)
+    body, header_length = encode_body(model, version, decoded, outputs)
     endpoint.metrics.stages["encode"].observe_ns(perf_counter_ns() - started_ns)
     if header_length is None:
         return Response(body)

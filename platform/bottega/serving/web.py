@@ -16,6 +16,7 @@ MAX_BODY = 16 << 20
 MAX_READ = 256 << 20
 """A body over MAX_BODY is refused, but read up to here, so that the client gets the answer and not a broken pipe."""
 
+MAX_ERROR = 600
 JSON = b"application/json"
 
 
@@ -29,6 +30,12 @@ class Unauthorized(InvalidInput):
     """The request carries no valid token."""
 
     http_status = 401
+
+
+class UnknownEncoding(InvalidInput):
+    """The body is compressed in a way that the server does not read."""
+
+    http_status = 415
 
 
 class Disconnected(Exception):
@@ -76,10 +83,12 @@ def as_error(error: Exception) -> Response:
     """The answer for an error: what and the next step for ours, no detail for any other."""
     if not isinstance(error, BottegaError):
         return as_json({"error": "The server failed on this request; its log says why."}, 500)
-    status = error.http_status
-    if isinstance(error, InvalidInput) and status >= 500:
-        status = 400  # the V2 protocol has no use for 501
-    return as_json({"error": str(error)}, status)
+    return as_json({"error": _shorten(str(error))}, error.http_status)
+
+
+def _shorten(text: str) -> str:
+    """The text without the middle of what may be a whole body that a client sent."""
+    return text if len(text) <= MAX_ERROR else f"{text[: MAX_ERROR // 2]} ... {text[-MAX_ERROR // 2 :]}"
 
 
 async def read_request(scope: Scope, receive: Receive) -> Request:

@@ -1,0 +1,192 @@
+"""A small use case, trained and compiled for real, and a workspace that can serve two versions of it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bottega.compile.build import build_artifact
+from bottega.compile.runtime import Artifact
+from bottega.features.entity import Entity
+from bottega.features.online import OnlineStore
+from bottega.features.plan import (
+    Calendar,
+    Columns,
+    FeaturePlan,
+    Function,
+    Lookup,
+    Model,
+    Online,
+    Parts,
+    Stack,
+    Table,
+    run_steps,
+)
+from bottega.features.view import FeatureView
+from bottega.features.windows import count, mean
+from bottega.schema import Field
+from bottega.serving import deployment
+from bottega.serving.process import running
+from bottega.times import to_epoch_us
+from bottega.training.package import ModelPackage, PackageInfo, Trained
+from bottega.training.trace import trace
+from bottega.workspace import Workspace
+
+ZONES = np.array([zone for zone in range(1, 31) if zone != 7])
+FIRST = datetime(2024, 1, 1, 5, tzinfo=UTC)
+UNTIL = datetime(2024, 2, 1, 5, tzinfo=UTC)
+
+ZONE_TRAFFIC = FeatureView(
+    "zone_traffic",
+    entity=Entity("zone", keys=("pu_zone",), dtype="int32"),
+    source="trips",
+    event_time="dropoff_at",
+    features=[mean("speed_kmh").over("1h"), count().over("1h")],
+)
+PLAN = FeaturePlan(
+    request=(
+        Field("pu_zone", "INT32", description="Zones are 1 to 30 without 7", known_in="zones"),
+        Field("do_zone", "INT32", description="Zones are 1 to 30 without 7", known_in="zones"),
+        Field("at", "INT64", is_time=True),
+    ),
+    steps=(
+        Calendar("at", "America/New_York", {"hour": "hour", "weekday": "weekday"}),
+        Lookup("zones", ("pu_zone",), {"pu_x": "x", "pu_y": "y"}),
+        Lookup("zones", ("do_zone",), {"do_x": "x", "do_y": "y"}),
+        Online("zone_traffic", ("pu_zone",), "at", {"speed": "speed_kmh_mean_1h", "trips": "count_1h"}),
+        Function("distance_km", ("pu_x", "pu_y", "do_x", "do_y"), ("km",)),
+        Stack(("km", "hour", "weekday", "speed", "trips"), "features"),
+        Model("features", ("minutes",)),
+        Function("interval", ("minutes", "km"), ("eta_min", "low_min", "high_min")),
+    ),
+    answer=tuple(Field(name, "FP32", unit="minutes") for name in ("eta_min", "low_min", "high_min")),
+)
+
+
+def distance_km(xp, pu_x, pu_y, do_x, do_y):  # type: ignore[no-untyped-def]
+    """Straight distance of two points in km."""
+    return xp.sqrt((pu_x - do_x) ** 2 + (pu_y - do_y) ** 2)
+
+
+def interval(xp, minutes, km):  # type: ignore[no-untyped-def]
+    """The answer and a band around it that grows with the distance."""
+    return xp.maximum(minutes, 0.1), minutes - 1.0 - 0.2 * km, minutes + 1.0 + 0.3 * km
+
+
+def package(scale: float) -> ModelPackage:
+    """A package whose answers are about `scale` times the minutes that a trip takes."""
+    import xgboost
+
+    rng = np.random.default_rng(7)
+    tables = {
+        "zones": Table.from_keys([ZONES], {"x": rng.uniform(0, 9, len(ZONES)), "y": rng.uniform(0, 9, len(ZONES))})
+    }
+    rows = 2000
+    request = {
+        "pu_zone": rng.choice(ZONES, rows).astype(np.int32),
+        "do_zone": rng.choice(ZONES, rows).astype(np.int32),
+        "at": rng.integers(to_epoch_us(FIRST), to_epoch_us(UNTIL), rows),
+    }
+    functions = {"distance_km": lambda *columns: (distance_km(np, *columns),)}
+    no_model = Parts(tables, functions, lambda view, keys, at: {}, lambda features: features)
+    speed = np.where(rng.random(rows) < 0.2, np.nan, rng.gamma(9, 2.5, rows))
+    given = {"speed": speed, "trips": rng.integers(0, 50, rows).astype(float)}
+    ready = run_steps(PLAN.before_model(), request, no_model, given)
+    minutes = (3 + 4 * ready["km"] + np.where(ready["hour"] > 15, 6, 0) - np.nan_to_num(speed) / 10) * scale
+    booster = xgboost.train(
+        {"max_depth": 4, "seed": 7, "nthread": 1}, xgboost.DMatrix(ready["features"], minutes), num_boost_round=20
+    )
+    return ModelPackage(
+        PackageInfo(
+            "eta",
+            "trees",
+            "trees",
+            PLAN,
+            Trained(FIRST.isoformat(), UNTIL.isoformat(), rows, "made up", "none"),
+            {"mae_min": 1.0},
+        ),
+        tables,
+        bytes(booster.save_raw("ubj")),
+        {"distance_km": trace("distance_km", distance_km, 4, 1), "interval": trace("interval", interval, 2, 3)},
+        {name: column[:64] for name, column in request.items()},
+        ready["features"][:256],
+    )
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Versions 1 (minutes) and 2 (about ten times as many), version 1 live, and traffic in the online store."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("serving") / "built")
+    for version, scale in (("1", 1.0), ("2", 10.0)):
+        folder = tmp_path_factory.mktemp("package")
+        package(scale).save(folder)
+        build_artifact(
+            folder,
+            workspace.repository / "eta" / version,
+            version=version,
+            key=workspace.signing_key(),
+            buckets=(1, 16),
+            measure=False,
+        )
+    rng = np.random.default_rng(8)
+    trips = 3000
+    at = pd.to_datetime(rng.integers(to_epoch_us(FIRST), to_epoch_us(UNTIL), trips), unit="us", utc=True)
+    events = pd.DataFrame(
+        {
+            "pu_zone": rng.choice(ZONES, trips).astype(np.int32),
+            "dropoff_at": at.as_unit("us"),
+            "speed_kmh": rng.gamma(9, 2.5, trips),
+        }
+    )
+    OnlineStore(workspace.online).ingest(ZONE_TRAFFIC, events)
+    deployment.deploy(workspace, "eta", 1, "first version")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def fresh(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Workspace]:
+    """Makes a copy of the built workspace for a test of its own."""
+
+    def copy() -> Workspace:
+        root = tmp_path_factory.mktemp("copy") / "w"
+        shutil.copytree(built.root, root)
+        return Workspace.open(root)
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def served(fresh: Callable[[], Workspace]) -> Iterator[tuple[Workspace, str]]:
+    """A workspace and the address of a server that runs for it, for tests that only ask."""
+    workspace = fresh()
+    with running(workspace) as address:
+        yield workspace, address.url
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[Workspace, int], Artifact]:
+    """Loads an artefact as the server does, to call it directly."""
+
+    def load(workspace: Workspace, version: int) -> Artifact:
+        read_online = OnlineStore(workspace.online).read
+        return Artifact.load(workspace.repository / "eta" / str(version), workspace.signing_key(), read_online)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def some_rows() -> Callable[[int], Columns]:
+    """Makes that many valid rows, as request columns."""
+
+    def rows(number: int) -> Columns:
+        rng = np.random.default_rng(number)
+        return {
+            "pu_zone": rng.choice(ZONES, number).astype(np.int32),
+            "do_zone": rng.choice(ZONES, number).astype(np.int32),
+            "at": rng.integers(to_epoch_us(FIRST), to_epoch_us(UNTIL), number),
+        }
+
+    return rows
