@@ -207,23 +207,18 @@ def free_port() -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("service", "variable", "path"),
-    [
-        ("server", "BOTTEGA_HTTP_PORT", "/v2/health/live"),
-        ("studio", "BOTTEGA_STUDIO_PORT", "/_stcore/health"),
-        ("mlflow", "BOTTEGA_MLFLOW_PORT", "/health"),
-    ],
+    ("service", "path"), [("server", "/v2/health/live"), ("studio", "/_stcore/health"), ("mlflow", "/health")]
 )
-def test_compose_commands_run_without_docker(service: str, variable: str, path: str, tmp_path: Path) -> None:
+def test_compose_commands_run_without_docker(service: str, path: str, tmp_path: Path) -> None:
     port = free_port()
+    command = [*compose()["services"][service]["command"], "--port", str(port)]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("BOTTEGA_")}
-    environment = {**kept, "PYTHONSAFEPATH": "1", "BOTTEGA_TOKEN": "secret", variable: str(port)}
-    command = compose()["services"][service]["command"]
+    own = {"PYTHONSAFEPATH": "1", "BOTTEGA_TOKEN": "secret", "BOTTEGA_WORKSPACE": str(tmp_path / "workspace")}
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
             [BIN / command[0], *command[1:]],
             cwd=tmp_path,
-            env={**environment, "BOTTEGA_WORKSPACE": str(tmp_path / "workspace")},
+            env={**kept, **own},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
