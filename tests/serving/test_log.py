@@ -114,6 +114,16 @@ def test_what_does_not_fit_is_dropped_and_counted(workspace: Workspace) -> None:
     assert read_predictions(workspace, "eta")["zone"].tolist() == [0, 1, 2, 3, 8]
 
 
+def test_a_flush_writes_without_waiting_for_the_clock(workspace: Workspace) -> None:
+    log = PredictionLog(workspace.predictions, flush_s=3600)
+    log.append(answered(0, 2))
+    log.flush()
+    while log.counts()["waiting"]:
+        pass
+    assert read_predictions(workspace, "eta")["zone"].tolist() == [0, 1]
+    log.close()
+
+
 def test_a_segment_that_cannot_be_written_is_counted_and_the_log_lives_on(workspace: Workspace) -> None:
     workspace.predictions.mkdir()
     (workspace.predictions / "eta").write_text("a file where a folder must be")

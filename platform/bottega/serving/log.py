@@ -44,20 +44,21 @@ class Answered:
 
 
 class PredictionLog:
-    """Appends never wait; `close` writes what is left.
+    """Appends never wait; `flush` hurries the writer, `close` writes what is left.
 
     `capacity` bounds the rows that wait for the writer, `flush_s` how long one waits at most.
     """
 
-    def __init__(self, folder: Path, capacity: int = 200_000, flush_s: float = 0.5) -> None:
+    def __init__(self, folder: Path, capacity: int = 200_000, flush_s: float = 2.0) -> None:
         self._folder = folder
         self._capacity = capacity
         self._flush_s = flush_s
         self._queue: deque[Answered] = deque()
         self._accepted = self._overflowed = 0  # counted by the event loop only
         self._written = self._failed = self._segments = 0  # counted by the writer only
-        self._stop = threading.Event()
-        self._writer = threading.Thread(target=self._write_until_stopped, name="prediction-log", daemon=True)
+        self._wake = threading.Event()
+        self._closed = False
+        self._writer = threading.Thread(target=self._write_until_closed, name="prediction-log", daemon=True)
         self._writer.start()
 
     def append(self, answered: Answered) -> bool:
@@ -79,15 +80,22 @@ class PredictionLog:
             "segments": self._segments,
         }
 
+    def flush(self) -> None:
+        """Have the writer write what waits, now; does not wait for it."""
+        self._wake.set()
+
     def close(self) -> None:
         """Write what waits, then stop the writer."""
-        self._stop.set()
+        self._closed = True
+        self._wake.set()
         self._writer.join()
 
-    def _write_until_stopped(self) -> None:
-        stopped = False
-        while not stopped:
-            stopped = self._stop.wait(self._flush_s)
+    def _write_until_closed(self) -> None:
+        closed = False
+        while not closed:
+            self._wake.wait(self._flush_s)
+            self._wake.clear()
+            closed = self._closed  # before the queue is taken: what came before `close` is in it
             taken = [self._queue.popleft() for _ in range(len(self._queue))]
             for group in _groups(taken):
                 self._write(group)

@@ -30,7 +30,8 @@ _IDS: dict[str, Any] = {"type": "array", "items": _ID}
 def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the use-case endpoints."""
     paths: dict[str, Any] = {
-        "/v1/status": {"get": _operation("What is live, how much it answered, and how fast.", {"type": "object"})}
+        "/v1/status": {"get": _operation("What is live, how much it answered, and how fast.", {"type": "object"})},
+        "/v1/log/flush": {"post": _operation("Write the prediction log's buffer now.", {"type": "object"})},
     }
     for endpoint in endpoints:
         paths[f"/v1/{endpoint.usecase}"] = {"get": _operation(f"The fields of {endpoint.usecase}.", {"type": "object"})}

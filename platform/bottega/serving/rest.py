@@ -80,6 +80,10 @@ class App:
                 return await self._predict(usecase, request)
             case ["v2", "models", name, *rest]:
                 return await self._model(check_name(name), rest, request)
+            case ["v1", "log", "flush"]:
+                request.need("POST")
+                self._log.flush()
+                return as_json(self._log.counts())
             case ["v2", "repository", "index"]:
                 request.need("POST")
                 return as_json(self._index())
