@@ -1,0 +1,94 @@
+"""Bound calls: a native function with buffers of its own, so that a call copies rows in, jumps, and copies rows out.
+
+Making an argument costs more than many a call; a bound call makes them once. The buffers are written by each call, so
+every thread has a set of its own, kept for each number of rows that it has seen up to a limit.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bottega.compile.library import NativeFunction, aligned, tensor
+
+KEPT_ROWS = 256
+"""Calls of more rows than this are bound anew each time, so that a thread keeps at most this many."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A native function, and its constants as arguments."""
+
+    function: NativeFunction
+    constants: tuple[object, ...]
+
+
+class BoundCall:
+    """Arrays `inputs` and `outputs`: fill the first, call, read the second."""
+
+    __slots__ = ("_arguments", "_function", "inputs", "outputs")
+
+    def __init__(self, native: Native, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self._function = native.function
+        self._arguments = (*map(tensor, inputs), *native.constants, *map(tensor, outputs))
+
+    def __call__(self) -> None:
+        self._function(*self._arguments)
+
+
+class CallsOfThread(threading.local):
+    """The bound calls of each thread, by number of rows."""
+
+    def __init__(self, bind: Callable[[int], BoundCall]) -> None:
+        self._bind = bind
+        self._calls: dict[int, BoundCall] = {}
+
+    def get(self, rows: int) -> BoundCall:
+        """The call for `rows` rows."""
+        call = self._calls.get(rows)
+        if call is None:
+            call = self._bind(rows)
+            if rows <= KEPT_ROWS:
+                self._calls[rows] = call
+        return call
+
+
+def column_function(native: Native, inputs: int, outputs: int) -> Callable[..., tuple[np.ndarray, ...]]:
+    """A numeric function of the plan: (batch,) float64 columns in, fresh (batch,) float64 columns out."""
+
+    def bind(rows: int) -> BoundCall:
+        columns = [[aligned((rows,), np.float64) for _ in range(count)] for count in (inputs, outputs)]
+        return BoundCall(native, columns[0], columns[1])
+
+    calls = CallsOfThread(bind)
+
+    def run(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
+        call = calls.get(len(columns[0]))
+        for buffer, column in zip(call.inputs, columns, strict=True):
+            buffer[:] = column
+        call()
+        return tuple(buffer.copy() for buffer in call.outputs)
+
+    return run
+
+
+def matrix_function(native: Native, width: int, outputs: int) -> Callable[[np.ndarray, int], np.ndarray]:
+    """A model: (batch, width) float32 and the rows to run it with, at least the batch, to (batch, outputs) float32.
+
+    Rows beyond the batch are what the last call left there; the answer does not hold theirs.
+    """
+
+    def bind(rows: int) -> BoundCall:
+        return BoundCall(native, [aligned((rows, width), np.float32)], [aligned((rows, outputs), np.float32)])
+
+    calls = CallsOfThread(bind)
+
+    def run(features: np.ndarray, rows: int) -> np.ndarray:
+        call = calls.get(rows)
+        call.inputs[0][: len(features)] = features
+        call()
+        return call.outputs[0][: len(features)].copy()
+
+    return run

@@ -1,0 +1,81 @@
+"""Lowering: an ONNX graph becomes a chain of TIR kernels.
+
+The stages are TVM's: import to Relax, fold what is constant, give every operator its loops (legalise), and fuse the
+loops of neighbours into kernels. What is left of the graph is the order of the kernels and the tensors between them.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx import from_onnx
+
+from bottega.errors import InvalidData, Unsupported
+
+
+def read_onnx(model: bytes) -> onnx.ModelProto:
+    """Parse and check. Raises InvalidData for bytes that are no valid ONNX model."""
+    try:
+        parsed = onnx.load_model_from_string(model)
+        onnx.checker.check_model(parsed, full_check=True)
+    except Exception as error:  # noqa: BLE001  the parser's, the checker's and the shape inference's errors share no base
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InvalidData(f"The model is not readable as ONNX: {first}") from None
+    return parsed
+
+
+def import_onnx(model: onnx.ModelProto, shapes: dict[str, Sequence[int]] | None = None) -> tvm.IRModule:
+    """Relax IR of the graph, its inputs of the given shapes, or with a symbolic batch.
+
+    Raises Unsupported for an operator that TVM's importer does not know.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the importer warns about what the checker has already let pass
+            return from_onnx(model, shape_dict={name: list(shape) for name, shape in (shapes or {}).items()} or None)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Unsupported(f"TVM cannot import the graph: {first}") from error
+
+
+def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Fused TIR kernels, and a `main` that calls them in order."""
+    transform = relax.transform
+    passes = [
+        transform.DecomposeOpsForInference(),
+        transform.CanonicalizeBindings(),
+        transform.FoldConstant(),
+        _SafeTakes(),
+        transform.DeadCodeElimination(),
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.DeadCodeElimination(),
+    ]
+    with target:
+        return tvm.transform.Sequential(passes)(module)
+
+
+@relax.expr_functor.mutator
+class _TakeClipper(relax.PyExprMutator):
+    """Looks up rows by clipped index: an index out of range must not read foreign memory."""
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        if getattr(call.op, "name", "") == "relax.take" and call.attrs.mode == "fast":
+            return relax.op.take(call.args[0], call.args[1], axis=call.attrs.axis, mode="clip")
+        return call
+
+
+@tvm.transform.module_pass(opt_level=0)
+class _SafeTakes:
+    def transform_module(self, module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+        clipper = _TakeClipper(module)
+        for name, function in module.functions_items():
+            if isinstance(function, relax.Function):
+                clipper.builder_.update_func(name, clipper.visit_expr(function))
+        return clipper.builder_.get()

@@ -1,0 +1,42 @@
+"""Networks: an ONNX graph becomes one native function for each batch size.
+
+A size is compiled in, so every loop has a known end and every tile fits. Batches between two sizes are padded, larger
+ones are cut.
+"""
+
+from bottega.compile.join import join
+from bottega.compile.lower import import_onnx, lower, read_onnx
+from bottega.compile.native import llvm_target
+from bottega.compile.program import Program
+from bottega.compile.schedule import schedule
+from bottega.compile.target import Target
+from bottega.errors import Unsupported
+
+SIZES = (1, 4, 16)
+"""Batch sizes compiled; a larger batch runs the largest one again and again, while its tensors stay in the cache."""
+
+
+def entry(size: int) -> str:
+    """Name of the function for batches of `size` rows."""
+    return f"network_{size}"
+
+
+def add_network(program: Program, model: bytes, width: int, target: Target) -> None:
+    """Add the network at every size.
+
+    Raises Unsupported where its interface is not one (batch, width) matrix to one, or an operator is unknown.
+    """
+    graph = read_onnx(model)
+    inputs, outputs = graph.graph.input, graph.graph.output
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise Unsupported(f"The network has {len(inputs)} inputs and {len(outputs)} outputs; it must have one of each.")
+    llvm = llvm_target(target)
+    for size in SIZES:
+        kernels = lower(import_onnx(graph, {inputs[0].name: (size, width)}), llvm)
+        joined = join(schedule(kernels, target), entry(size))
+        program.add(entry(size), joined.function, list(joined.constants.values()))
+
+
+def sizes_for(batch: int) -> list[int]:
+    """The size that serves batches of `batch`: the smallest that holds them, else the largest."""
+    return [next((size for size in SIZES if size >= batch), SIZES[-1])]

@@ -1,0 +1,40 @@
+"""ONNX Runtime as an engine: baseline of every measurement, fallback of every artefact. Imported when first needed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def open_session(content: bytes) -> Any:
+    """A session on one thread of the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: graph optimisation warns about what it then does right
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def model(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """(batch, features) float32 to (batch, outputs) float32."""
+    session = open_session(content)
+    name = session.get_inputs()[0].name
+
+    def run(features: np.ndarray) -> np.ndarray:
+        (answer,) = session.run(None, {name: features})
+        return answer.reshape(len(features), -1)
+
+    return run
+
+
+def function(content: bytes) -> Callable[..., tuple[np.ndarray, ...]]:
+    """(batch,) float64 columns to (batch,) float64 columns."""
+    session = open_session(content)
+    names = [argument.name for argument in session.get_inputs()]
+
+    def run(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(session.run(None, dict(zip(names, columns, strict=True))))
+
+    return run

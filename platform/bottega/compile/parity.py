@@ -1,0 +1,59 @@
+"""Parity: the compiled model must answer as its reference does, on real rows and on fresh random ones."""
+
+import numpy as np
+
+from bottega.errors import IntegrityError
+
+MODEL_TOLERANCE = 1e-5
+FUNCTION_TOLERANCE = 1e-9
+_DEAD_BAND = 0.1
+
+
+def probes(real: np.ndarray, rows: int, seed: int, *, missing_anywhere: bool) -> np.ndarray:
+    """`rows` made-up model inputs: each column drawn from its own real values, or spread around them.
+
+    (samples, features) float32 to (rows, features) float32. Columns of whole numbers (ids, hours) stay whole. Values
+    are missing in every column, or only in those where real ones are: a network may not know what to do with others.
+    """
+    random = np.random.default_rng(seed)
+    columns = []
+    for column in real.T:
+        present = column[np.isfinite(column)]
+        present = present if len(present) else np.zeros(1, np.float32)
+        drawn = random.choice(present, rows)
+        if (present != np.round(present)).any():
+            noise = random.normal(0.0, present.std() + 1e-3, rows)
+            drawn = np.where(random.random(rows) < 0.5, drawn, drawn + noise)
+        if missing_anywhere or len(present) < len(column):
+            drawn = np.where(random.random(rows) < 0.05, np.nan, drawn)
+        columns.append(drawn)
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def relative_error(answer: np.ndarray, reference: np.ndarray) -> float:
+    """Largest |answer - reference|, relative to the reference, or to a tenth of a typical one where it is nearer zero.
+
+    Infinite where one is missing or infinite and the other is not.
+    """
+    answer, reference = np.asarray(answer, np.float64), np.asarray(reference, np.float64)
+    if answer.shape != reference.shape:
+        return float("inf")
+    same = (answer == reference) | (np.isnan(answer) & np.isnan(reference))
+    if same.all():
+        return 0.0
+    finite = np.abs(reference[np.isfinite(reference)])
+    typical = float(finite.mean()) if len(finite) else 1.0
+    floor = max(_DEAD_BAND * typical, np.finfo(np.float64).tiny)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(answer - reference) / np.maximum(np.abs(reference), floor)
+    error = np.where(same, 0.0, np.where(np.isfinite(error), error, np.inf))
+    return float(error.max())
+
+
+def require(what: str, error: float, tolerance: float) -> None:
+    """Raise IntegrityError unless the error is within the tolerance."""
+    if not error <= tolerance:
+        raise IntegrityError(
+            f"{what} differs from its reference by {error:.1e} relative; at most {tolerance:.0e} is allowed.",
+            next_step="The artefact was not written. This is a fault of the compiler: report the model package.",
+        )

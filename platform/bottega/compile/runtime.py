@@ -1,0 +1,188 @@
+"""Artifact: a compiled model, verified, loaded and ready to answer; the part of this package that the server needs.
+
+It needs TVM's runtime library, numpy and msgspec; ONNX Runtime only where the manifest names it, or where this CPU
+lacks what the native code was built for. Calls run on the calling thread and no other, and are safe from any number of
+threads: each has buffers of its own. Several artefacts live in one process.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bottega.compile import library, onnx_engine
+from bottega.compile.calls import Native, column_function, matrix_function
+from bottega.compile.manifest import Bucket, Manifest, read_manifest
+from bottega.compile.target import misfit
+from bottega.errors import InvalidInput
+from bottega.features.plan import (
+    Columns,
+    FeaturePlan,
+    Function,
+    NumericFunction,
+    OnlineRead,
+    Parts,
+    Tables,
+    check_request,
+    load_tables,
+    run_steps,
+)
+
+KERNELS = "kernels.so"
+CONSTANTS = "constants.npz"
+TABLES = "tables.npz"
+REFERENCE = "model.onnx"
+FUNCTION = "function_"
+
+_Engine = Callable[[np.ndarray], np.ndarray]
+
+
+class Artifact:
+    """One version of one use case. `fallback` says why native code is not used; empty where it is."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tables: Tables,
+        model: "Model",
+        functions: Mapping[str, NumericFunction],
+        read_online: OnlineRead,
+        fallback: str = "",
+    ) -> None:
+        self.manifest = manifest
+        self.tables = tables
+        self.model = model
+        self.fallback = fallback
+        self._parts = Parts(tables, functions, read_online, model)
+
+    @property
+    def plan(self) -> FeaturePlan:
+        """From request to model input, and from its output to the answer."""
+        return self.manifest.plan
+
+    @classmethod
+    def load(cls, path: Path, key: bytes, read_online: OnlineRead | None = None) -> "Artifact":
+        """Verify the folder with the workspace's key, then load it.
+
+        Raises IntegrityError where anything in it is not what was signed.
+        """
+        found = read_manifest(path, key)
+        fallback = misfit(found.target)
+        natives = {} if fallback else load_natives(path, found.entries)
+        model = Model(found.plan, found.engines, natives, lambda: onnx_engine.model((path / REFERENCE).read_bytes()))
+        functions = {
+            step.name: _function(step, path, natives) for step in found.plan.steps if isinstance(step, Function)
+        }
+        tables = load_tables(path / TABLES)
+        return cls(found, tables, model, functions, read_online or no_online_store, fallback)
+
+    def predict(self, columns: Columns) -> Columns:
+        """Request columns, (batch,) each, to answer columns, (batch,) each.
+
+        Raises InvalidInput for a request that the plan does not allow.
+        """
+        check_request(self.plan, columns, self.tables)
+        ready = self.before_model(columns)
+        return self.after_model(ready, self.predict_raw(ready[self.plan.model().input]))
+
+    def before_model(self, columns: Columns) -> Columns:
+        """Checked request columns to all columns up to the model's input, which is among them."""
+        return run_steps(self.plan.before_model(), columns, self._parts)
+
+    def predict_raw(self, features: np.ndarray) -> np.ndarray:
+        """(batch, features) float32, NaN where missing, to (batch, outputs) float32.
+
+        Raises InvalidInput for another datatype or shape, and for infinite values.
+        """
+        return self.model(features)
+
+    def after_model(self, ready: Columns, predicted: np.ndarray) -> Columns:
+        """Columns before the model and its output, (batch, outputs), to the answer's columns."""
+        outputs = dict(zip(self.plan.model().outputs, predicted.T, strict=True))
+        done = run_steps(self.plan.after_model(), {**ready, **outputs}, self._parts)
+        return {field.name: done[field.name] for field in self.plan.answer}
+
+
+class Model:
+    """The model alone: cuts a batch by the manifest's buckets and runs each part on the bucket's engine."""
+
+    def __init__(
+        self,
+        plan: FeaturePlan,
+        buckets: Sequence[Bucket],
+        natives: Mapping[str, Native],
+        open_reference: Callable[[], _Engine],
+    ) -> None:
+        self._names = plan.features
+        self.width, self.outputs = len(self._names), len(plan.model().outputs)
+        self._buckets = buckets
+        self._native = {
+            name: matrix_function(native, self.width, self.outputs)
+            for name, native in natives.items()
+            if not name.startswith(FUNCTION)
+        }
+        self._open_reference = open_reference
+        self._reference: _Engine | None = None
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(batch, features) float32 to (batch, outputs) float32."""
+        self.check(features)
+        parts, start = [], 0
+        while start < len(features):
+            bucket = self._bucket(len(features) - start)
+            part = features[start : start + (bucket.rows or bucket.batch)]
+            parts.append(self._run(bucket, part))
+            start += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def check(self, features: np.ndarray) -> None:
+        """Raise InvalidInput unless native code may see the matrix."""
+        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self.width:
+            raise InvalidInput(
+                f"The features are {features.dtype} of shape {features.shape}.",
+                next_step=f"Give float32 of shape (batch, {self.width}): {', '.join(self._names)}.",
+            )
+        if not len(features):
+            raise InvalidInput("The batch is empty.", next_step="Give at least one row.")
+        if np.isinf(features).any():
+            row, column = np.argwhere(np.isinf(features))[0]
+            raise InvalidInput(
+                f"{self._names[column]} is {features[row, column]} in row {row}.",
+                next_step="Features are finite, or NaN where missing.",
+            )
+
+    def _bucket(self, rows: int) -> Bucket:
+        return next((bucket for bucket in self._buckets if rows <= bucket.batch), self._buckets[-1])
+
+    def _run(self, bucket: Bucket, features: np.ndarray) -> np.ndarray:
+        native = self._native.get(bucket.entry)
+        if bucket.engine == "tvm" and native:
+            return native(features, bucket.rows or len(features))
+        if self._reference is None:
+            self._reference = self._open_reference()
+        return self._reference(features)
+
+
+def load_natives(path: Path, entries: Mapping[str, Sequence[str]]) -> dict[str, Native]:
+    """Every function of the artefact's library with its constants; equal constants are one array."""
+    if not entries:
+        return {}
+    lookup = library.load(path / KERNELS)
+    with np.load(path / CONSTANTS, allow_pickle=False) as arrays:
+        shared = {name: library.tensor(library.aligned_copy(arrays[name])) for name in arrays.files}
+    return {entry: Native(lookup(entry), tuple(shared[name] for name in names)) for entry, names in entries.items()}
+
+
+def _function(step: Function, path: Path, natives: Mapping[str, Native]) -> NumericFunction:
+    native = natives.get(FUNCTION + step.name)
+    if native is None:
+        return onnx_engine.function((path / "functions" / f"{step.name}.onnx").read_bytes())
+    return column_function(native, len(step.inputs), len(step.outputs))
+
+
+def no_online_store(view: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
+    """The online read of an artefact that was loaded without one."""
+    raise InvalidInput(
+        f"The plan reads the view {view!r}, and the artefact was loaded without an online store.",
+        next_step="Pass read_online to Artifact.load.",
+    )

@@ -1,0 +1,145 @@
+"""A small ETA-like package of each kind, made by hand, and the artefacts compiled from them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost
+
+from bottega.compile.build import build_artifact
+from bottega.features.plan import (
+    Bucket,
+    Calendar,
+    Columns,
+    FeaturePlan,
+    Function,
+    Lookup,
+    Model,
+    Parts,
+    Stack,
+    Table,
+    Tables,
+    run_steps,
+)
+from bottega.schema import Field
+from bottega.training.package import ModelPackage, PackageInfo, Trained
+from bottega.training.reference import no_online_store, onnx_function
+from bottega.training.trace import trace
+
+KEY = hashlib.sha256(b"a key for tests").digest()
+ZONES = 40
+MONDAY_US = 1_704_085_200_000_000  # 2024-01-01 00:00 in New York
+HOUR_US = 3_600_000_000
+
+
+def great_circle(xp, pu_lat, pu_lon, do_lat, do_lon):
+    """Kilometres between two points in degrees, and how much further east and north the second one is."""
+    a, b, c, d = (degrees * (np.pi / 180) for degrees in (pu_lat, pu_lon, do_lat, do_lon))
+    half = xp.sin((c - a) / 2) * xp.sin((c - a) / 2)
+    half = half + xp.cos(a) * xp.cos(c) * xp.sin((d - b) / 2) * xp.sin((d - b) / 2)
+    return 2 * 6371.0 * xp.sqrt(half), (d - b) * xp.cos(a) * 6371.0, (c - a) * 6371.0
+
+
+def minutes(xp, pair_log, residual):
+    """The estimate, and a band around it."""
+    eta = xp.exp(pair_log + residual)
+    return eta, eta * 0.8, eta * 1.25
+
+
+PLAN = FeaturePlan(
+    request=(
+        Field("pu_zone", "INT32", known_in="zones"),
+        Field("do_zone", "INT32", known_in="zones"),
+        Field("at", "INT64", is_time=True),
+    ),
+    steps=(
+        Calendar("at", "America/New_York", {"hour": "hour", "weekday": "weekday", "minute_of_day": "minute_of_day"}),
+        Lookup("zones", ("pu_zone",), {"pu_lat": "lat", "pu_lon": "lon"}),
+        Lookup("zones", ("do_zone",), {"do_lat": "lat", "do_lon": "lon"}),
+        Lookup("pairs", ("pu_zone", "do_zone"), {"pair_log": "log_min"}),
+        Function("great_circle", ("pu_lat", "pu_lon", "do_lat", "do_lon"), ("km", "east_km", "north_km")),
+        Bucket("minute_of_day", (360.0, 600.0, 960.0, 1140.0), "part_of_day"),
+        Stack(
+            ("pu_zone", "do_zone", "hour", "weekday", "part_of_day", "km", "east_km", "north_km", "pair_log"),
+            "features",
+        ),
+        Model("features", ("residual",)),
+        Function("minutes", ("pair_log", "residual"), ("eta_min", "low_min", "high_min")),
+    ),
+    answer=(
+        Field("eta_min", "FP64", unit="min"),
+        Field("low_min", "FP64", unit="min"),
+        Field("high_min", "FP64", unit="min"),
+    ),
+)
+TRAINED = Trained("2024-01-01T00:00:00+00:00", "2024-03-01T00:00:00+00:00", 1000, "made up", "0" * 64)
+
+
+def tables() -> Tables:
+    """Zones with coordinates; pairs with a mean, some of them unknown and missing."""
+    random = np.random.default_rng(3)
+    zone = np.arange(1, ZONES + 1)
+    place = {"lat": 40.7 + random.normal(0, 0.05, ZONES), "lon": -73.9 + random.normal(0, 0.05, ZONES)}
+    pu, do = (grid.ravel() for grid in np.meshgrid(zone, zone, indexing="ij"))
+    known = random.random(len(pu)) < 0.9
+    log_min = random.normal(2.5, 0.4, len(pu))
+    return {
+        "zones": Table.from_keys([zone], place),
+        "pairs": Table.from_keys([pu[known], do[known]], {"log_min": log_min[known]}, sizes=(ZONES + 1, ZONES + 1)),
+    }
+
+
+def requests(rows: int, seed: int) -> Columns:
+    """Valid requests between known zones, some of them without a known pair."""
+    random = np.random.default_rng(seed)
+    return {
+        "pu_zone": random.integers(1, ZONES + 1, rows).astype(np.int32),
+        "do_zone": random.integers(1, ZONES + 1, rows).astype(np.int32),
+        "at": MONDAY_US + random.integers(0, 24 * 50, rows) * HOUR_US,
+    }
+
+
+def functions() -> dict[str, bytes]:
+    """The plan's functions, traced."""
+    return {
+        "great_circle": trace("great_circle", great_circle, 4, 3),
+        "minutes": trace("minutes", minutes, 2, 3),
+    }
+
+
+def inputs_of(columns: Columns) -> np.ndarray:
+    """Model inputs of requests, (rows, features) float32."""
+    traced = {name: onnx_function(content) for name, content in functions().items()}
+    parts = Parts(tables(), traced, no_online_store, lambda features: features)
+    return run_steps(PLAN.before_model(), columns, parts)["features"]
+
+
+def package(kind: str, model: bytes) -> ModelPackage:
+    """A package around a model."""
+    samples = requests(128, seed=5)
+    info = PackageInfo("eta", "made_up", kind, PLAN, TRAINED, {"mae_min": 1.5}, "abc", "run-1")  # type: ignore[arg-type]
+    return ModelPackage(info, tables(), model, functions(), samples, inputs_of(samples))
+
+
+def boosted(features: np.ndarray, **settings: object) -> xgboost.Booster:
+    """A small regression on the features, rows with missing values included."""
+    random = np.random.default_rng(1)
+    label = np.nan_to_num(features[:, -4:]).sum(1) / 10 + np.sin(features[:, 2]) + random.normal(0, 0.1, len(features))
+    options = {"max_depth": 5, "eta": 0.2, "nthread": 1, "tree_method": "hist", **settings}
+    return xgboost.train(options, xgboost.DMatrix(features, label), 40)
+
+
+@pytest.fixture(scope="session")
+def trees_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trees") / "package"
+    booster = boosted(inputs_of(requests(3000, seed=9)))
+    package("trees", bytes(booster.save_raw("ubj"))).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trees_artifact(trees_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository") / "eta" / "1"
+    build_artifact(trees_package, folder, version="1", key=KEY, measure=False)
+    return folder
