@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,8 +51,8 @@ class Finding:
 
 
 def examine(settings: Settings) -> tuple[Finding, ...]:
-    """Look at everything, in the order in which one would mend it."""
-    return (
+    """Look at everything, in the order in which one would mend it; what is well needs no next step."""
+    findings = (
         python_version(),
         operating_system(),
         packages(),
@@ -70,6 +70,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         browser(),
         gpu(),
     )
+    return tuple(replace(found, next_step="") if found.status == "ok" else found for found in findings)
 
 
 def exit_code(findings: tuple[Finding, ...]) -> int:
@@ -351,5 +352,5 @@ def gpu() -> Finding:
         "optional" if found.startswith("n") else "ok",
         found,
         "Nothing needs one: all models are compiled for the CPU.",
-        "With an NVIDIA card and its driver, install the extra: pip install 'bottega[gpu]'.",
+        "With an NVIDIA card and its driver, install the package's extra named gpu.",
     )
