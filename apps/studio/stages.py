@@ -1,0 +1,223 @@
+"""The stages of the loop as the workspace shows them: what is there, the latest figure, the command for the rest."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from bottega.compile.manifest import Manifest
+from bottega.features.plan import Online
+from bottega.monitoring.alerts import Alert
+from bottega.monitoring.report import Summary
+from bottega.registry import CHALLENGER, CHAMPION, ModelVersion
+from bottega.serving.client import Status
+from bottega.times import CITY_TIMEZONE
+from bottega.training.package import PackageInfo
+
+State = Literal["empty", "fine", "alarm"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its state, its latest figure, a line of detail, and the command that fills it or helps it."""
+
+    name: str
+    state: State
+    figure: str
+    detail: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the workspace holds at one moment; `problems` says by stage what the platform could not read."""
+
+    usecase: str
+    data_source: str = ""
+    versions: tuple[ModelVersion, ...] = ()
+    info: PackageInfo | None = None
+    """Of the live version, or of the champion where nothing is live."""
+    live: int | None = None
+    manifest: Manifest | None = None
+    status: Status | None = None
+    summary: Summary | None = None
+    alerts: tuple[Alert, ...] = ()
+    report: Mapping[str, Any] | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def champion(self) -> ModelVersion | None:
+        """The registry's champion."""
+        return next((found for found in self.versions if CHAMPION in found.aliases), None)
+
+    @property
+    def open_alerts(self) -> tuple[Alert, ...]:
+        """Alerts that no promotion has ended."""
+        return tuple(alert for alert in self.alerts if alert.status != "resolved")
+
+
+def stages(snapshot: Snapshot) -> tuple[Stage, ...]:
+    """The eight stages in the order of the data."""
+    judges: dict[str, Callable[[Snapshot], Stage]] = {
+        "Data": _data,
+        "Features": _features,
+        "Training": _training,
+        "Registry": _registry,
+        "Compile": _compile,
+        "Serving": _serving,
+        "Monitoring": _monitoring,
+        "Retrain": _retrain,
+    }
+    return tuple(
+        Stage(name, "alarm", "cannot be read", snapshot.problems[name])
+        if name in snapshot.problems
+        else judge(snapshot)
+        for name, judge in judges.items()
+    )
+
+
+def _data(found: Snapshot) -> Stage:
+    if found.info is None:
+        source = f"training would read {found.data_source}" if found.data_source else ""
+        return Stage("Data", "empty", "no trips used yet", source, "bottega data list")
+    trained = found.info.trained
+    return Stage(
+        "Data", "fine", f"{trained.rows:,} trips", f"{trained.data_source}, {span(trained.since, trained.until)}"
+    )
+
+
+def _features(found: Snapshot) -> Stage:
+    if found.info is None:
+        return Stage("Features", "empty", "no features computed yet", "", "bottega features list")
+    plan = found.info.plan
+    online = [step for step in plan.steps if isinstance(step, Online)]
+    read = sum(len(step.outputs) for step in online)
+    views = ", ".join(sorted({step.view for step in online}))
+    detail = f"{read} read online, from {views}" if read else "none read online"
+    return Stage("Features", "fine", f"{len(plan.features)} inputs", detail)
+
+
+def _training(found: Snapshot) -> Stage:
+    if found.info is None:
+        return Stage("Training", "empty", "no model trained yet", "", f"bottega train {found.usecase}")
+    mae, baseline = (found.info.metrics.get(name) for name in ("mae_min", "baseline_mae_min"))
+    if mae is None:
+        return Stage("Training", "fine", found.info.model)
+    detail = found.info.model
+    if baseline:
+        detail += f", {1 - mae / baseline:.0%} under the baseline's {baseline:.2f}"
+    return Stage("Training", "fine", f"MAE {mae:.2f} min", detail)
+
+
+def _registry(found: Snapshot) -> Stage:
+    if not found.versions:
+        return Stage("Registry", "empty", "no version registered yet", "", f"bottega train {found.usecase}")
+    champion = found.champion
+    challenger = next((v.version for v in found.versions if CHALLENGER in v.aliases), None)
+    count = f"{len(found.versions)} version{'s' if len(found.versions) > 1 else ''}"
+    detail = count if challenger is None else f"{count}, challenger {challenger}"
+    if champion is None:
+        return Stage("Registry", "empty", "no champion yet", detail, f"bottega train {found.usecase}")
+    return Stage("Registry", "fine", f"Champion {champion.version}", detail)
+
+
+def _compile(found: Snapshot) -> Stage:
+    if found.manifest is None:
+        return Stage("Compile", "empty", "nothing compiled yet", "", f"bottega compile {found.usecase}")
+    manifest = found.manifest
+    speedups = [bucket.speedup for bucket in manifest.engines if bucket.speedup]
+    figure = f"{max(speedups):.1f} × ONNX Runtime" if speedups else "not measured"
+    if len(speedups) > 1 and round(min(speedups), 1) != round(max(speedups), 1):
+        figure = f"{min(speedups):.1f} to {max(speedups):.1f} × ONNX Runtime"
+    return Stage(
+        "Compile", "fine", figure, f"parity {manifest.parity.max_rel_error:.1g} relative, version {manifest.version}"
+    )
+
+
+def _serving(found: Snapshot) -> Stage:
+    if found.status is None:
+        if found.live is None:
+            return Stage("Serving", "empty", "nothing deployed yet", "", f"bottega deploy {found.usecase}@champion")
+        return Stage("Serving", "empty", f"version {found.live} deployed, no server", "", "bottega serve")
+    failure = found.status.failures.get(found.usecase)
+    live = found.status.usecases.get(found.usecase)
+    if live is None:
+        detail = failure or "the server runs, nothing is deployed"
+        return Stage(
+            "Serving", "alarm" if failure else "empty", "no answer", detail, f"bottega deploy {found.usecase}@champion"
+        )
+    total = live.stages.get("total", {})
+    detail = f"version {live.model_version}, {live.requests:,} requests, {live.rows:,} rows"
+    if failure:
+        return Stage("Serving", "alarm", f"version {live.model_version} stays", failure)
+    if "p50_us" not in total:
+        return Stage("Serving", "fine", f"version {live.model_version} live", "no request answered yet")
+    return Stage("Serving", "fine", f"p50 {milliseconds(total['p50_us'])}, p99 {milliseconds(total['p99_us'])}", detail)
+
+
+def _monitoring(found: Snapshot) -> Stage:
+    summary, alerts = found.summary, found.open_alerts
+    if summary is None and not alerts:
+        return Stage("Monitoring", "empty", "not watched yet", "", f"bottega monitor {found.usecase}")
+    drift = "drift not measured" if summary is None or summary.drift is None else f"verdict {summary.drift}"
+    detail = f"{drift}, {len(alerts)} open alert{'' if len(alerts) == 1 else 's'}"
+    if alerts:
+        evidence = alerts[-1].evidence
+        figure = f"MAE {evidence.mae_before:.2f} → {evidence.mae_now:.2f} min"
+        return Stage("Monitoring", "alarm", figure, detail)
+    assert summary is not None
+    if summary.mae is None:
+        return Stage("Monitoring", "fine", "no labels yet", detail)
+    return Stage(
+        "Monitoring", "fine", f"MAE {summary.mae:.2f} {summary.unit}", f"{detail}, normal {summary.normal.mae:.2f}"
+    )
+
+
+def _retrain(found: Snapshot) -> Stage:
+    if found.open_alerts:
+        alert = found.open_alerts[-1]
+        return Stage("Retrain", "alarm", "wanted", f"since {moment(alert.detection.at)}", alert.next_step)
+    ended = [alert for alert in found.alerts if alert.resolved_by is not None]
+    if not ended:
+        return Stage("Retrain", "empty", "not needed yet", "an alarm asks for it")
+    last = ended[-1]
+    figure = f"version {last.model_version} → {last.resolved_by}"
+    incident = (found.report or {}).get("incident") or {}
+    during, after = incident.get("mae_during"), incident.get("mae_after_retrain")
+    if during is None or after is None:
+        return Stage("Retrain", "fine", figure, f"ended the alarm of {moment(last.detection.at)}")
+    return Stage("Retrain", "fine", figure, f"MAE {during:.2f} → {after:.2f} min")
+
+
+def milliseconds(duration_us: float) -> str:
+    """A duration for people.
+
+    >>> milliseconds(412.4), milliseconds(12_345.0)
+    ('0.41 ms', '12.3 ms')
+    """
+    value_ms = duration_us / 1000
+    return f"{value_ms:.2f} ms" if value_ms < 10 else f"{value_ms:.1f} ms"
+
+
+def moment(at: datetime) -> str:
+    """A moment in the city's local time.
+
+    >>> moment(datetime.fromisoformat("2024-03-20T13:00:00+00:00"))
+    '20 Mar 2024 09:00'
+    """
+    local = at.astimezone(ZoneInfo(CITY_TIMEZONE))
+    return f"{local.day} {local:%b %Y %H:%M}"
+
+
+def span(since: str, until: str) -> str:
+    """Local days from the first to the last, of ISO texts with an exclusive end.
+
+    >>> span("2024-02-08T05:00:00+00:00", "2024-03-07T05:00:00+00:00")
+    '8 Feb to 6 Mar 2024'
+    """
+    zone = ZoneInfo(CITY_TIMEZONE)
+    first = datetime.fromisoformat(since).astimezone(zone)
+    last = datetime.fromtimestamp(datetime.fromisoformat(until).timestamp() - 1, zone)
+    year = "" if first.year == last.year else f" {first.year}"
+    return f"{first.day} {first:%b}{year} to {last.day} {last:%b %Y}"

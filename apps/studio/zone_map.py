@@ -1,0 +1,221 @@
+"""The map of ETAs: click a pickup zone, and the running server colours every zone by the minutes to it."""
+
+import uuid
+from datetime import date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from bottega.serving.client import Client
+from bottega.settings import Settings
+from bottega.times import CITY_TIMEZONE, parse_time
+from bottega.workspace import Workspace
+from studio import reading
+from studio.look import INK, PAPER, WATER, finish
+from studio.messages import told
+from studio.zone_shapes import flat_shapes
+
+HEIGHT = 500
+_NO_ANSWER, _BRIDGE = "#dfe4e9", "#b9c3cd"
+
+
+def show_zone_map(settings: Settings, workspace: Workspace, usecase: str) -> None:
+    """Draw the panel; a click runs only this part of the page again."""
+    st.fragment(_panel)(settings, workspace, usecase)
+
+
+def _panel(settings: Settings, workspace: Workspace, usecase: str) -> None:
+    with told():
+        about = _describe(workspace, usecase)
+        source = about["trained"]["data_source"] if about else reading.data_source(workspace, settings)
+        zones, shapes, bridges = reading.zones(workspace, settings, source)
+        left, right = st.columns([3, 1], gap="large")
+        with right:
+            at, pickup = _ask_where_and_when(zones, about)
+            answers = _answers(workspace, usecase, about, pickup, at) if about else None
+            _say(zones, answers, pickup)
+        with left:
+            st.altair_chart(
+                zone_chart(zones, *_flat(source, shapes, bridges), answers, pickup),
+                width="stretch",
+                height=HEIGHT,
+                key="zones",
+                on_select=_clicked,
+            )
+
+
+def _describe(workspace: Workspace, usecase: str) -> dict[str, Any] | None:
+    """What the server says about the use case; None, and a message on the page, where nothing answers."""
+    about = None
+    with told(), Client.from_workspace(workspace, reading.TIMEOUT_S) as client:
+        about = client.describe(usecase)
+    return about
+
+
+def _ask_where_and_when(zones: pd.DataFrame, about: dict[str, Any] | None) -> tuple[datetime, int]:
+    names = zones.set_index("zone")
+    choices = _known(about) or names.index[names["lat"].notna()].tolist()
+    if st.session_state.get("pickup") not in choices:
+        st.session_state["pickup"] = _middle(names.loc[names.index.isin(choices)])
+    pickup = st.selectbox(
+        "Pickup zone",
+        choices,
+        format_func=lambda zone: f"{names.zone_name.get(zone, 'unknown')} ({zone})",
+        key="pickup",
+        help="Click a zone on the map, or choose one here.",
+    )
+    day = st.date_input("Day of pickup", value=_first_day(about), key="day")
+    hour = st.slider("Time of pickup, city time", time(0), time(23, 30), time(8, 30), format="HH:mm", key="hour")
+    return parse_time(f"{day}T{hour:%H:%M}", CITY_TIMEZONE), pickup
+
+
+def _clicked() -> None:
+    """Take the clicked zone as the pickup zone."""
+    picked = st.session_state["zones"]["selection"].get("clicked") or []
+    if picked and picked[0].get("zone") is not None:
+        st.session_state["pickup"] = int(picked[0]["zone"])
+
+
+def _known(about: dict[str, Any] | None) -> list[int]:
+    """The pickup zones that the live model knows."""
+    fields = [] if about is None else about["request"]
+    return next((field["known"] for field in fields if field["name"] == "pu_zone" and "known" in field), [])
+
+
+def _middle(zones: pd.DataFrame) -> int:
+    """The zone nearest to the middle of the city."""
+    placed = zones.dropna(subset=["lat", "lon"])
+    if placed.empty:
+        return int(zones.index[0])
+    away = (placed["lat"] - placed["lat"].median()) ** 2 + (0.57 * (placed["lon"] - placed["lon"].median()) ** 2)
+    return int(away.idxmin())
+
+
+def _first_day(about: dict[str, Any] | None) -> date:
+    """The day after the training span, whose traffic the online store most likely knows; today without a model."""
+    zone = ZoneInfo(CITY_TIMEZONE)
+    return (
+        datetime.now(zone).date()
+        if about is None
+        else datetime.fromisoformat(about["trained"]["until"]).astimezone(zone).date()
+    )
+
+
+def _answers(workspace: Workspace, usecase: str, about: dict[str, Any], pickup: int, at: datetime) -> pd.DataFrame:
+    return _ask(workspace, usecase, about["model_version"], pickup, at.isoformat(), tuple(_known(about)))
+
+
+@st.cache_data(ttl=60, max_entries=200, show_spinner=False, hash_funcs={Workspace: lambda w: str(w.root)})
+def _ask(
+    workspace: Workspace, usecase: str, version: int, pickup: int, at: str, zones: tuple[int, ...]
+) -> pd.DataFrame:
+    """ETAs from one zone to all, in one request: zone, eta_min, low_min, high_min."""
+    request = f"{reading.ASKED_HERE}{uuid.uuid4().hex}"
+    with Client.from_workspace(workspace, reading.TIMEOUT_S) as client:
+        found = client.predict(
+            usecase,
+            [{"pu_zone": pickup, "do_zone": zone, "at": at} for zone in zones],
+            ids=[f"{request}-{zone}" for zone in zones],
+        )
+    return pd.DataFrame(found.answers).assign(zone=zones, version=found.model_version)
+
+
+def _say(zones: pd.DataFrame, answers: pd.DataFrame | None, pickup: int) -> None:
+    if answers is None:
+        return
+    others = answers[answers["zone"] != pickup]["eta_min"]
+    names = zones.set_index("zone")["zone_name"]
+    far = answers.loc[answers["eta_min"].idxmax()]
+    figures = {
+        f"{others.median():.0f} min": "to the middle zone",
+        f"{int((answers['eta_min'] <= 15).sum())} zones": "within 15 min",
+        f"{far['eta_min']:.0f} min": f"at most, to {names.get(int(far['zone']), 'unknown')}",
+    }
+    rows = "".join(f"<div><b>{figure}</b>{what}</div>" for figure, what in figures.items())
+    st.html(f'<div class="figures" data-pickup="{pickup}">{rows}</div>')
+    st.caption(f"Answered by version {int(answers['version'].iloc[0])}, in one request of {len(answers)} rows.")
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _flat(source: str, _shapes: dict[str, Any], _bridges: dict[str, Any]) -> Any:
+    return flat_shapes(_shapes, _bridges)
+
+
+def zone_chart(
+    zones: pd.DataFrame,
+    shapes: dict[int, dict[str, Any]],
+    bridges: list[dict[str, Any]],
+    answers: pd.DataFrame | None,
+    pickup: int,
+) -> alt.Chart:
+    """The zones, coloured by minutes where there are answers; the selection `clicked` holds the clicked zone."""
+    features = _features(zones, shapes, bridges, answers, pickup)
+    top = 60 if answers is None else max(10, 10 * round(answers["eta_min"].quantile(0.98) / 10 + 0.5))
+    clicked = alt.selection_point(name="clicked", fields=["zone"], on="click", toggle=False, empty=False)
+    colour = alt.Color(
+        "eta:Q",
+        condition=[
+            {"test": "datum.kind === 'bridge'", "value": _BRIDGE},
+            {"test": "datum.kind === 'zone'", "value": _NO_ANSWER},
+        ],
+        scale=alt.Scale(scheme="viridis", domain=[0, top], clamp=True, reverse=True),
+        legend=None
+        if answers is None
+        else alt.Legend(title="ETA, minutes", orient="top-left", gradientLength=180, tickCount=6),
+    )
+    chart = (
+        alt.Chart(alt.Data(values=features))
+        .mark_geoshape(invalid=None)
+        .encode(
+            color=colour,
+            stroke=alt.Stroke("edge:N", scale=None),
+            strokeWidth=alt.StrokeWidth("width:Q", scale=None),
+            tooltip=[alt.Tooltip(f"{name}:N", title=title) for name, title in _TOOLTIP.items()],
+        )
+        .add_params(clicked)
+        .project(type="identity", reflectY=True)
+        .properties(height=HEIGHT)
+    )
+    return finish(chart).configure_view(fill=WATER, stroke=None)
+
+
+_TOOLTIP = {"name": "Zone", "borough": "Borough", "said": "ETA", "interval": "80 % interval"}
+
+
+def _features(
+    zones: pd.DataFrame,
+    shapes: dict[int, dict[str, Any]],
+    bridges: list[dict[str, Any]],
+    answers: pd.DataFrame | None,
+    pickup: int,
+) -> list[dict[str, Any]]:
+    """One GeoJSON feature a zone with what the chart says about it; the pickup zone last, so that its edge shows."""
+    names = zones.set_index("zone")[["zone_name", "borough"]].to_dict("index")
+    etas = {} if answers is None else answers.set_index("zone")[["eta_min", "low_min", "high_min"]].to_dict("index")
+    found = [{"type": "Feature", "geometry": g, "kind": "bridge", "edge": _BRIDGE, "width": 0} for g in bridges]
+    for zone in sorted(shapes, key=lambda zone: (zone == pickup, zone)):
+        feature: dict[str, Any] = {
+            "type": "Feature",
+            "geometry": shapes[zone],
+            "kind": "zone",
+            "zone": zone,
+            "name": f"{names[zone]['zone_name']} ({zone})",
+            "borough": names[zone]["borough"],
+            "edge": INK if zone == pickup else PAPER,
+            "width": 2.5 if zone == pickup else 0.5,
+            "said": "pickup zone" if zone == pickup and not etas else "no answer",
+            "interval": "",
+        }
+        if zone in etas:
+            eta = etas[zone]
+            feature |= {
+                "kind": "answer",
+                "eta": round(eta["eta_min"], 2),
+                "said": f"{eta['eta_min']:.1f} min",
+                "interval": f"{eta['low_min']:.1f} to {eta['high_min']:.1f} min",
+            }
+        found.append(feature)
+    return found
