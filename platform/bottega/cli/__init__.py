@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from bottega import __version__
-from bottega.cli import data, demo, deploy, features, lab, model, monitor, registry, serve
+from bottega.cli.data import app as data
+from bottega.cli.demo import demo, doctor
+from bottega.cli.deploy import app as deploy
+from bottega.cli.features import app as features
+from bottega.cli.lab import app as lab
+from bottega.cli.model import compile_model, evaluate, train
+from bottega.cli.monitor import app as monitor
+from bottega.cli.registry import app as registry
+from bottega.cli.serve import predict, serve, studio
 from bottega.errors import BottegaError
 from bottega.files import disk_errors
 
@@ -22,20 +30,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(data.app, name="data")
-app.add_typer(features.app, name="features")
-app.command("train")(model.train)
-app.command("evaluate")(model.evaluate)
-app.add_typer(registry.app, name="registry")
-app.command("compile")(model.compile_model)
-app.add_typer(deploy.app, name="deploy")
-app.command("serve")(serve.serve)
-app.command("predict")(serve.predict)
-app.add_typer(monitor.app, name="monitor")
-app.command("studio")(serve.studio)
-app.add_typer(lab.app, name="lab")
-app.command("demo")(demo.demo)
-app.command("doctor")(demo.doctor)
+app.add_typer(data, name="data")
+app.add_typer(features, name="features")
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.add_typer(registry, name="registry")
+app.command("compile")(compile_model)
+app.add_typer(deploy, name="deploy")
+app.command("serve")(serve)
+app.command("predict")(predict)
+app.add_typer(monitor, name="monitor")
+app.command("studio")(studio)
+app.add_typer(lab, name="lab")
+app.command("demo")(demo)
+app.command("doctor")(doctor)
 
 
 @app.callback()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -22,14 +23,18 @@ from bottega.workspace import Workspace
 
 WorkspaceOption = Annotated[
     Path | None,
-    typer.Option("--workspace", "-w", help="Folder of everything a run writes (or BOTTEGA_WORKSPACE; default ./workspace)."),
+    typer.Option(
+        "--workspace", "-w", help="Folder of everything a run writes (or BOTTEGA_WORKSPACE; default ./workspace)."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, for machines.")]
 FromOption = Annotated[
-    str | None, typer.Option("--from", metavar="DATE", help="Start, inclusive; without an offset it is the city's local time.")
+    str | None,
+    typer.Option("--from", metavar="DATE", help="Start, inclusive; without an offset it is the city's local time."),
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", metavar="DATE", help="End, exclusive; without an offset it is the city's local time.")
+    str | None,
+    typer.Option("--until", metavar="DATE", help="End, exclusive; without an offset it is the city's local time."),
 ]
 
 
@@ -48,12 +53,7 @@ class Session:
 
     def emit(self, value: object, *human: Any) -> None:
         """Print `value` as JSON with --json, else the `human` renderables."""
-        if self.as_json:
-            sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
-            sys.stdout.flush()
-        else:
-            for renderable in human:
-                self.out.print(renderable)
+        speak(self.as_json, value, *human)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -61,7 +61,13 @@ class Session:
         if self.as_json or not sys.stderr.isatty():
             yield silent
             return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
             tasks: dict[str, TaskID] = {}
 
@@ -79,6 +85,17 @@ def open_session(workspace: Path | None = None, as_json: bool = False, **flags: 
     return Session(settings, Workspace.open(settings.workspace), as_json)
 
 
+def speak(as_json: bool, value: object, *human: Any) -> None:
+    """Print `value` as one JSON object, or the `human` renderables."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+        sys.stdout.flush()
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for renderable in human:
+        console.print(renderable)
+
+
 def city_time(text: str | None) -> datetime | None:
     """A moment in UTC from the command line's text; without an offset it is the city's local time."""
     return None if text is None else parse_time(text, CITY_TIMEZONE)
@@ -91,5 +108,5 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for column, is_number in zip(columns, numeric, strict=True):
         built.add_column(column, justify="right" if is_number else "left")
     for row in rows:
-        built.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+        built.add_row(*(f"{value:.4g}" if isinstance(value, float) else escape(str(value)) for value in row))
     return built

@@ -1,0 +1,112 @@
+"""`bottega train`, `evaluate`, `compile`: from data to a champion, its score, its native code."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bottega.cli.console import FromOption, JsonOption, UntilOption, WorkspaceOption, city_time, open_session, table
+
+UseCaseArgument = Annotated[str, typer.Argument(help="Use case, for example eta.")]
+
+
+def train(
+    usecase: UseCaseArgument,
+    since: FromOption = None,
+    until: UntilOption = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds and epochs: worse, and much faster.")] = False,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; default: one a core.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on a span, judge on its newest part, promote the best model where the gate opens (else exit code 1)."""
+    from bottega.pipeline.train import Options
+    from bottega.pipeline.train import train as run
+    from usecases import find
+
+    session = open_session(workspace, as_json)
+    options = Options(quick=quick, threads=threads)
+    with session.progress() as progress:
+        found = run(
+            find(usecase), session.workspace, session.settings, city_time(since), city_time(until), options, progress
+        )
+    names = list(found.metrics)
+    rows = [(judged.model, judged.length, *(judged.metrics[name] for name in names)) for judged in found.candidates]
+    worst = [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in found.worst_slices]
+    session.emit(
+        found,
+        f"{found.rows:,} rows from {found.data_source}; refused: {sum(found.rows_rejected.values()):,}.",
+        table(f"on the gate's period, from {found.gate_from}", ("model", "length", *names), rows),
+        table("worst slices", ("slice", "value", "rows", "MAE", "baseline's"), worst),
+        f"{found.usecase} version {found.model_version} ({found.model}) is champion. {found.reason}\n"
+        f"Next: bottega compile {found.usecase}@champion",
+    )
+
+
+def evaluate(
+    usecase: UseCaseArgument,
+    data: Annotated[Path | None, typer.Option("--data", help="Trip file or folder; default: the dataset.")] = None,
+    since: FromOption = None,
+    until: UntilOption = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Version, for example eta/3; default: the champion.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the champion on any trips, in either schema; features are joined point-in-time."""
+    from bottega.pipeline.evaluate import evaluate as run
+    from usecases import find
+
+    session = open_session(workspace, as_json)
+    with session.progress() as progress:
+        found = run(
+            find(usecase),
+            session.workspace,
+            session.settings,
+            reference=model,
+            data=data,
+            since=city_time(since),
+            until=city_time(until),
+            progress=progress,
+        )
+    session.emit(
+        found,
+        f"{found.usecase} version {found.model_version} on {found.rows:,} rows of {found.data_source}.",
+        table("", ("metric", "value"), list(found.metrics.items())),
+        table("refused rows", ("reason", "rows"), list(found.rows_rejected.items())),
+        table(
+            "worst slices",
+            ("slice", "value", "rows", "MAE", "baseline's"),
+            [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in found.worst_slices],
+        ),
+    )
+
+
+def compile_model(
+    reference: Annotated[str, typer.Argument(help="eta, eta@champion, eta@challenger or eta/3.")],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the code before and after scheduling instead.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compile a registered version to native code, check parity, measure it against ONNX Runtime on this machine."""
+    from bottega.pipeline.release import compile_version, explain_version
+
+    session = open_session(workspace, as_json)
+    if explain:
+        stages = explain_version(session.workspace, reference)
+        session.emit(stages, "\n\n".join(f"# {name}\n{text}" for name, text in stages.items()).replace("[", r"\["))
+        return
+    with session.progress() as progress:
+        found = compile_version(session.workspace, reference, progress=progress)
+    rows = [(b.batch, b.engine, b.tvm_us, b.onnxruntime_us, b.speedup) for b in found.engines]
+    session.emit(
+        found,
+        table("", ("batch", "engine", "TVM us", "ONNX Runtime us", "ratio"), rows),
+        f"{found.usecase} version {found.version} ({found.model}): "
+        f"largest relative error {found.parity.max_rel_error:.2g} "
+        f"against {found.parity.against} on {found.parity.rows:,} rows.\n"
+        f"Next: bottega deploy {found.usecase}/{found.version}",
+    )

@@ -1,0 +1,1 @@
+"""The loop: the one place that joins the stages, ingest -> train -> compile -> deploy -> watch -> retrain."""

@@ -1,0 +1,82 @@
+"""Release: from a registered version to an artefact, and from an artefact to what is live."""
+
+import time
+from collections.abc import Sequence
+
+from bottega.compile.build import build_artifact
+from bottega.compile.manifest import Manifest, read_manifest
+from bottega.errors import NotFound, Unavailable
+from bottega.progress import Progress, silent
+from bottega.registry import ModelVersion, Registry
+from bottega.serving import deployment
+from bottega.serving.address import read_server
+from bottega.serving.client import Client
+from bottega.workspace import Workspace
+
+BUCKETS = (1, 4, 16, 64, 256)
+
+
+def compile_version(
+    workspace: Workspace, reference: str, buckets: Sequence[int] = BUCKETS, progress: Progress = silent
+) -> Manifest:
+    """Compile a registered version (`eta@champion`, `eta/3`) into the workspace's repository, or read what is there.
+
+    Raises NotFound for an unknown reference, IntegrityError where the compiled module disagrees with its reference.
+    """
+    found = Registry(workspace).get(reference)
+    folder = workspace.repository / found.name / str(found.version)
+    if (folder / "manifest.json").exists():
+        return read_manifest(folder, workspace.signing_key())
+    return build_artifact(
+        found.folder,
+        folder,
+        version=str(found.version),
+        key=workspace.signing_key(),
+        buckets=tuple(buckets),
+        progress=progress,
+    )
+
+
+def deploy_version(workspace: Workspace, reference: str, reason: str) -> deployment.Change:
+    """Make a compiled version the live one; a running server is waited for until it answers with it.
+
+    Raises NotFound where the version is not compiled, Unavailable where the server does not take it.
+    """
+    found = Registry(workspace).get(reference)
+    _check_compiled(workspace, found)
+    change = deployment.deploy(workspace, found.name, found.version, reason)
+    wait_until_live(workspace, found.name, found.version)
+    return change
+
+
+def wait_until_live(workspace: Workspace, usecase: str, version: int, timeout_s: float = 20.0) -> bool:
+    """Wait until the running server answers with a version; False where no server runs."""
+    if read_server(workspace) is None:
+        return False
+    deadline = time.monotonic() + timeout_s
+    with Client.from_workspace(workspace) as client:
+        while time.monotonic() < deadline:
+            status = client.status()
+            live = status.usecases.get(usecase)
+            if live is not None and live.model_version == version:
+                return True
+            if usecase in status.failures:
+                raise Unavailable(f"The server keeps its old version of {usecase}: {status.failures[usecase]}")
+            time.sleep(0.05)
+    raise Unavailable(
+        f"The server did not switch {usecase} to version {version} in {timeout_s:g} s.",
+        next_step="See 'bottega deploy status'.",
+    )
+
+
+def _check_compiled(workspace: Workspace, found: ModelVersion) -> None:
+    if found.version not in deployment.versions(workspace, found.name):
+        raise NotFound(
+            f"{found.name} version {found.version} is not compiled.",
+            next_step=f"Run 'bottega compile {found.name}/{found.version}' first.",
+        )
+
+
+def explain_version(workspace: Workspace, reference: str) -> dict[str, str]:
+    """The code of a version's model at each stage of compiling, by stage."""
+    return explain(Registry(workspace).get(reference).folder)

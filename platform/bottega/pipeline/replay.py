@@ -1,0 +1,148 @@
+"""Replay: past days sent through the running server as if they happened now, labels arriving when trips end.
+
+This closes the loop: each day's trips are asked and answered, logged, judged when their labels arrive, watched; on an
+alarm the model is trained again on the world as it is since the change, and released.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from bottega.errors import GateFailed
+from bottega.features.materialize import materialize
+from bottega.features.online import OnlineStore
+from bottega.features.view import FeatureView
+from bottega.monitoring.detection import Detection
+from bottega.monitoring.labels import append_labels
+from bottega.pipeline.sources import gather, history_of
+from bottega.pipeline.watch import watch_live
+from bottega.progress import Progress, silent
+from bottega.serving.client import Client
+from bottega.settings import Settings
+from bottega.training.recipe import Sources
+from bottega.usecase import UseCase
+from bottega.workspace import Workspace
+
+ROWS_PER_REQUEST = 1000
+TILE_EDGE = timedelta(minutes=5)
+
+Retrain = Callable[[datetime, datetime], int]
+"""(since, until) of the span to train on, to the version that is live afterwards; raises GateFailed."""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One retraining: the alarm that asked for it, the span, the version that came of it (None: the gate refused)."""
+
+    alarm: Detection
+    at: datetime
+    since: datetime
+    until: datetime
+    version: int | None
+    reason: str
+
+
+@dataclass
+class Replayed:
+    """What a replay saw: rows answered, the alarms in order, the retrainings, and the last look at each version."""
+
+    since: datetime
+    until: datetime
+    rows: int = 0
+    alarms: list[Detection] = field(default_factory=list)
+    retrained: list[Retrained] = field(default_factory=list)
+
+
+def replay(
+    usecase: UseCase,
+    workspace: Workspace,
+    settings: Settings,
+    client: Client,
+    since: datetime,
+    until: datetime,
+    *,
+    retrain: Retrain | None = None,
+    incident_at: datetime | None = None,
+    progress: Progress = silent,
+) -> Replayed:
+    """Send the trips of [since, until) through the server, day by day, and watch; with `retrain`, act on alarms.
+
+    A day's events are put into the online store before its requests: windows only cover tiles that closed before a
+    request, so the answers are those of a store that is fed event by event.
+    """
+    gathered = gather(usecase, workspace, settings, since, until, progress=progress)
+    labels = usecase.recipe.labels(gathered.sources)
+    labels.index = pd.Index(gathered.sources["trips"]["trip_id"].astype(str), name="request_id")
+    store = OnlineStore(workspace.online)
+    feed(usecase, gathered.sources, store, since - history_of(usecase), since)
+    seen, version_since = Replayed(since, until), since
+    days = list(local_days(since, until, usecase.monitor.timezone))
+    for done, (start, end) in enumerate(days):
+        progress("replay days", done, len(days))
+        feed(usecase, gathered.sources, store, start, end)
+        asked = labels[(labels["requested_at"] >= start) & (labels["requested_at"] < end)]
+        seen.rows += ask(usecase, client, asked)
+        client.wait_for_log()
+        answered = asked.rename(columns={usecase.target.label: "label"})
+        append_labels(workspace, usecase.name, answered.reset_index()[["request_id", "label", "label_at"]])
+        found = watch_live(usecase, workspace, version_since, end, with_drift=False, incident_at=incident_at, now=end)
+        if found.alarm is None:
+            continue
+        if not seen.alarms or seen.alarms[-1] != found.alarm:
+            seen.alarms.append(found.alarm)
+        if retrain is not None and found.retrain is not None and found.retrain.ready and end < until:
+            span = found.retrain.since, found.retrain.until
+            seen.retrained.append(_retrain(retrain, found.alarm, end, *span))
+            if seen.retrained[-1].version is not None:
+                version_since = end
+    progress("replay days", len(days), len(days))
+    return seen
+
+
+def feed(usecase: UseCase, sources: Sources, store: OnlineStore, since: datetime, until: datetime) -> int:
+    """Put the events of [since, until), widened to tile edges, into the online store; returns how many count."""
+    first, last = _floor(since), _floor(until)
+    windows = [view for view in usecase.views if isinstance(view, FeatureView)]
+    return sum(materialize(view, sources[view.source], store, first, last) for view in windows)
+
+
+def ask(usecase: UseCase, client: Client, asked: pd.DataFrame) -> int:
+    """Send rows to the use case's endpoint under their ids; returns how many were answered."""
+    fields = [field.name for field in usecase.request]
+    times = {field.name for field in usecase.request if field.is_time}
+    columns = {
+        name: [moment.isoformat() for moment in asked["requested_at"]] if name in times else asked[name].tolist()
+        for name in fields
+    }
+    rows = [dict(zip(fields, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    for first in range(0, len(rows), ROWS_PER_REQUEST):
+        part = slice(first, first + ROWS_PER_REQUEST)
+        client.predict(usecase.name, rows[part], ids=asked.index[part].tolist())
+    return len(rows)
+
+
+def local_days(since: datetime, until: datetime, timezone: str) -> Iterator[tuple[datetime, datetime]]:
+    """The span cut at the city's midnights."""
+    zone = ZoneInfo(timezone)
+    start = since
+    while start < until:
+        midnight = (start.astimezone(zone) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        end = min(midnight.astimezone(since.tzinfo), until)
+        yield start, end
+        start = end
+
+
+def _retrain(retrain: Retrain, alarm: Detection, at: datetime, since: datetime, until: datetime) -> Retrained:
+    try:
+        return Retrained(alarm, at, since, until, retrain(since, until), "promoted")
+    except GateFailed as error:
+        return Retrained(alarm, at, since, until, None, str(error))
+
+
+def _floor(moment: datetime) -> datetime:
+    return moment - timedelta(
+        minutes=moment.minute % (TILE_EDGE.seconds // 60), seconds=moment.second, microseconds=moment.microsecond
+    )
