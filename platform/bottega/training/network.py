@@ -154,7 +154,25 @@ def fit_network(
     length: int | None = None,
     progress: Progress = silent,
 ) -> Fitted:
-    """Fit the network for `length` epochs (or as the settings say); `tune` only measures the error after each one.
+    """Fit the network for `length` epochs (or as the settings say) and export it; `tune` only measures the error."""
+    epochs = length or settings.epochs
+    network, curves = train_network(rows, tune, inputs, settings, epochs, seed=seed, threads=threads, progress=progress)
+    params = asdict(settings) | {"ids": ",".join(settings.ids), "seed": seed}
+    return Fitted(export_network(network, len(inputs)), epochs, params, curves)
+
+
+def train_network(
+    rows: Rows,
+    tune: Rows | None,
+    inputs: Sequence[str],
+    settings: NetworkSettings,
+    epochs: int,
+    *,
+    seed: int,
+    threads: int,
+    progress: Progress = silent,
+) -> tuple[DeepEta, dict[str, tuple[float, ...]]]:
+    """A trained network, with its training loss and its error on `tune` after each epoch.
 
     The learning rate rises and falls once over all epochs, so the last epoch is the one to keep.
     """
@@ -164,11 +182,10 @@ def fit_network(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = DeepEta(inputs, settings, quantile_edges(rows.features, inputs, settings))
-            curves = _fit(network, rows, tune, length or settings.epochs, progress)
+            curves = _fit(network, rows, tune, epochs, progress)
     finally:
         torch.set_num_threads(before)
-    params = asdict(settings) | {"ids": ",".join(settings.ids), "seed": seed}
-    return Fitted(export_network(network, len(inputs)), length or settings.epochs, params, curves)
+    return network, curves
 
 
 def _fit(

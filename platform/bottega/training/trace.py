@@ -41,6 +41,9 @@ _DIRECT: Mapping[np.ufunc, str] = {
     np.logical_and: "And",
     np.logical_or: "Or",
     np.logical_not: "Not",
+    np.bitwise_and: "And",
+    np.bitwise_or: "Or",
+    np.invert: "Not",
     np.isnan: "IsNaN",
 }
 _OF_BOOL = {"And", "Or", "Not"}
@@ -152,8 +155,9 @@ def trace(name: str, function: Callable[..., Any], inputs: int, outputs: int) ->
 def _output(graph: _Graph, result: object, arguments: list[_Traced], name: str) -> onnx.NodeProto:
     """The node that names a result; a truth value becomes 0 or 1, a constant one value a row."""
     if not isinstance(result, _Traced):
-        zero = graph.add("Mul", [arguments[0], graph.value(0.0, boolean=False)], boolean=False)
-        result = graph.add("Add", [zero, graph.value(result, boolean=False)], boolean=False)
+        constant = graph.value(result, boolean=False)
+        unknown = graph.add("IsNaN", [arguments[0]], boolean=True)
+        result = graph.add("Where", [unknown, constant, constant], boolean=False)
     if result.boolean:
         return helper.make_node("Cast", [result.name], [name], to=TensorProto.DOUBLE)
     return helper.make_node("Identity", [result.name], [name])
