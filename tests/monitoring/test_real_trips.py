@@ -139,7 +139,7 @@ def test_a_year_later_the_error_barely_moves_and_nobody_is_woken(trips):
     year = replay(trips, "2023-01-01", "2023-03-01", "2024-02-01", held_days=7, start="2024-01-01")
     assert year.found.alarm is None and year.found.day is None
     assert mae(year.answered) < 1.1 * year.normal.mae
-    assert highest_sum(year) < 0.8
+    assert highest_sum(year) < 0.9
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_year_later_the_error_barely_moves_and_nobody_is_woken(trips):
     ],
 )
 def test_quiet_spans_after_a_short_training_are_quiet(trips, since, cut, until, held_days):
-    assert highest_sum(replay(trips, since, cut, until, held_days)) < 0.8
+    assert highest_sum(replay(trips, since, cut, until, held_days)) < 0.9
 
 
 @pytest.fixture(scope="module")

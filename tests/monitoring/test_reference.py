@@ -46,6 +46,13 @@ def test_the_watched_answer_may_be_called_predicted(outcomes, monitor):
     assert take_reference(held, monitor, 1).rows["eta_min"].equals(held["predicted"])
 
 
+def test_a_request_time_in_microseconds_becomes_a_time(outcomes, monitor):
+    held = outcomes(48, 60)
+    rows = held.assign(at=held["at"].astype("int64"))
+    kept = take_reference(held, monitor, 1, rows=rows).rows
+    pd.testing.assert_series_equal(kept["at"], held["at"])
+
+
 def test_a_period_too_short_is_refused(outcomes, monitor):
     with pytest.raises(InvalidInput, match="needs 6"):
         take_reference(outcomes(4, 60), monitor, 1)

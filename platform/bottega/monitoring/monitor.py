@@ -23,9 +23,9 @@ class Monitor(msgspec.Struct, frozen=True):
 
     The errors watched are log residuals, log(actual / predicted): 0.05 is "5 % more than predicted". The defaults were
     set on thirteen quiet spans and one shock of real taxi trips (2020 to 2024), with models of three losses and
-    held-back periods of 1 to 14 days: the largest sum of a quiet span reached 0.55 of the threshold (0.72 at worst),
-    after a Sunday or New Year's Day; the shock, which began on 13 March 2020, crossed it between the 16th, 17:00 and
-    the 17th, 20:00, when the median residual was down by 10 to 15 %.
+    held-back periods of 1 to 14 days: the largest sum of a quiet span reached 0.61 of the threshold (0.80 at worst),
+    after a Sunday or New Year's Day; the shock, which began on 13 March 2020, crossed it between the 16th, 15:00 and
+    the 17th, 18:00, when the median residual was down by 10 to 15 %.
     """
 
     predicted: str
@@ -43,8 +43,8 @@ class Monitor(msgspec.Struct, frozen=True):
     min_day_labels: int = 200
     slack: float = 0.05
     """Log residual that is of no practical importance, however long it lasts: 5 %."""
-    threshold: float = 40.0
-    """Of the cumulative sum, in standard deviations: with sd 5 %, 10 hours of a shift by 25 % or 40 of one by 10 %."""
+    threshold: float = 36.0
+    """Of the cumulative sum, in standard deviations: with sd 5 %, 9 hours of a shift by 25 % or 36 of one by 10 %."""
     sd_floor: float = 0.05
     """Smallest standard deviation that a reference may claim, in log units: three quiet days know no better."""
     day_limit: float = 0.13

@@ -83,6 +83,10 @@ def take_reference(
     table = held_back if rows is None else rows
     if monitor.predicted not in table.columns and "predicted" in table.columns:
         table = table.assign(**{monitor.predicted: table["predicted"]})
+    if "at" in table.columns and pd.api.types.is_integer_dtype(
+        table["at"]
+    ):  # a request's own column, as it travels in tensors: epoch_us
+        table = table.assign(at=pd.to_datetime(table["at"], unit="us", utc=True).dt.as_unit("us"))
     if len(table) > MAX_ROWS:
         table = table.sample(MAX_ROWS, random_state=seed).sort_index()
     return Reference(normal, table.reset_index(drop=True))
