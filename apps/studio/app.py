@@ -1,5 +1,6 @@
 """The Studio's page: header, the loop as a live picture, and the panels. Run it with `bottega studio`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -15,9 +16,11 @@ from studio.loop import show_loop
 from studio.messages import told
 from studio.zone_map import show_zone_map
 
+Panel = Callable[[Settings, Workspace, str], None]
 USECASE = "eta"
+REFRESH_S = 10.0
 ICON = Path(__file__).with_name("icon.svg")
-PANELS = {
+PANELS: dict[str, Panel] = {
     "ETA map": show_zone_map,
     "Error over time": show_error_over_time,
     "Drift": show_drift,
@@ -38,8 +41,13 @@ def main() -> None:
 def _panels(settings: Settings, workspace: Workspace) -> None:
     for tab, show in zip(st.tabs(list(PANELS), key="panel", bind="query-params"), PANELS.values(), strict=True):
         if tab.open:
-            with tab, told():
-                show(settings, workspace, USECASE)
+            with tab:
+                st.fragment(_panel, run_every=REFRESH_S)(show, settings, workspace)
+
+
+def _panel(show: Panel, settings: Settings, workspace: Workspace) -> None:
+    with told():
+        show(settings, workspace, USECASE)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def drift_chart(table: pd.DataFrame, summary: Summary) -> alt.LayerChart:
         "verdict:N",
         title=None,
         scale=alt.Scale(domain=["no drift", "drift"], range=[FINE, ALARM]),
-        legend=alt.Legend(orient="top-right"),
+        legend=alt.Legend(orient="top", offset=2),
     )
     bars = (
         alt.Chart(table)
@@ -95,14 +95,14 @@ def drift_chart(table: pd.DataFrame, summary: Summary) -> alt.LayerChart:
         "Drift of single columns against the training data",
         subtitle=f"requests up to {moment(summary.until)} to version {summary.model_version}; verdict: {summary.drift}",
     )
-    return finish(alt.layer(bars, limit).properties(height=36 * len(table) + 20, title=title))
+    return finish(alt.layer(bars, limit).properties(height=34 * len(table) + 110, title=title))
 
 
 def _report(summary: Summary) -> None:
     page = Path(summary.drift_report or "")
     if not page.is_file():
         return
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         wanted = st.toggle("Show Evidently's report here", key="evidently")
         st.download_button("Download it", page.read_bytes(), page.name, "text/html", type="tertiary")
     if wanted:

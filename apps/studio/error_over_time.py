@@ -1,6 +1,5 @@
 """The error over time: MAE by version, and the sums that raise the alarm."""
 
-from importlib import import_module
 from typing import Literal
 
 import altair as alt
@@ -18,6 +17,8 @@ from studio.history import History, history
 from studio.look import ALARM, INK, MUTED, finish, versions_scale
 
 Period = Literal["day", "hour"]
+SHOWN_THRESHOLDS = 3
+"""A sum that nobody heeds grows for ever: the axis ends at this many thresholds."""
 TIME_AXIS = alt.Axis(format="%-d %b", labelOverlap=True, tickCount=10)
 
 
@@ -27,7 +28,7 @@ def show_error_over_time(settings: Settings, workspace: Workspace, usecase: str)
     found = history(workspace, usecase, _monitor(usecase))
     marks = moments(found, reading.alerts(workspace, usecase), reading.deployments(workspace).history)
     _figures(found)
-    period = st.segmented_control(
+    period: Period = st.segmented_control(
         "Error by", ("day", "hour"), default="day", required=True, key="period", label_visibility="collapsed"
     )
     st.altair_chart(mae_chart(found, period, levels(workspace, usecase, found), marks), width="stretch", key="mae")
@@ -39,7 +40,9 @@ def show_error_over_time(settings: Settings, workspace: Workspace, usecase: str)
 
 def _monitor(usecase: str) -> Monitor:
     """How the use case declares that it is watched. Its declaration imports the model's library, so only here."""
-    return import_module(f"usecases.{usecase}.usecase").USECASE.monitor
+    from usecases import find
+
+    return find(usecase).monitor
 
 
 def _figures(found: History) -> None:
@@ -50,7 +53,7 @@ def _figures(found: History) -> None:
         f"{last['mae']:.2f} {unit}": "MAE of the last day" + (f" (normal {normal.mae:.2f})" if normal else ""),
         f"{last['bias']:+.2f} {unit}": "bias of the last day (predicted − actual)",
         f"{last['coverage']:.0%}": "of the last day's trips inside the interval",
-        f"{counts.matched:,}": f"labels; {counts.waiting:,} requests wait for one, {counts.overdue:,} of them overdue",
+        f"{counts.matched:,}": f"labels; {counts.waiting:,} to come, {counts.overdue:,} of them overdue",
     }
     st.html('<div class="figures">' + "".join(f"<div><b>{b}</b>{text}</div>" for b, text in figures.items()) + "</div>")
 
@@ -97,7 +100,9 @@ def mae_chart(found: History, period: Period, level: pd.DataFrame, marks: pd.Dat
         .encode(
             x=alt.X("at:T", title=f"{period.capitalize()} of the request, city time", axis=TIME_AXIS),
             y=alt.Y("mae:Q", title=f"Mean absolute error, {unit}", scale=alt.Scale(zero=True)),
-            color=alt.Color("version:N", title=None, scale=versions_scale(names), legend=alt.Legend(orient="top-left")),
+            color=alt.Color(
+                "version:N", title=None, scale=versions_scale(names), legend=alt.Legend(orient="top", offset=2)
+            ),
             tooltip=[
                 alt.Tooltip("at:T", title="From", format="%a %-d %b %Y %H:%M"),
                 alt.Tooltip("version:N", title="Model"),
@@ -115,7 +120,7 @@ def mae_chart(found: History, period: Period, level: pd.DataFrame, marks: pd.Dat
         .encode(y="mae:Q", x=alt.value("width"), text="name:N")
     )
     chart = alt.layer(rule, text, line, *_marks(marks)).properties(
-        height=270,
+        height=340,
         title=alt.Title("Error over time", subtitle="of requests whose labels have arrived, by model version"),
     )
     return finish(chart)
@@ -128,10 +133,11 @@ def sums_chart(found: History, marks: pd.DataFrame) -> alt.LayerChart:
     long["name"] = long["side"].map({"above": "trips take longer", "below": "trips take less"})
     long["line"] = long["side"] + long["model_version"].astype(str)
     threshold = pd.DataFrame({"sum": [found.monitor.threshold], "name": [f"alarm at {found.monitor.threshold:g}"]})
-    top = float(max(long["sum"].max(), found.monitor.threshold)) * 1.08
+    top = min(float(long["sum"].max()) * 1.1, SHOWN_THRESHOLDS * found.monitor.threshold)
+    top = max(top, 1.3 * found.monitor.threshold)
     line = (
         alt.Chart(long)
-        .mark_line(interpolate="step-after", strokeWidth=1.8)
+        .mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
         .encode(
             x=alt.X("at:T", title="Hour in which labels arrived, city time", axis=TIME_AXIS),
             y=alt.Y("sum:Q", title="Sum, standard deviations", scale=alt.Scale(domain=[0, top], nice=False)),
@@ -139,7 +145,7 @@ def sums_chart(found: History, marks: pd.DataFrame) -> alt.LayerChart:
                 "name:N",
                 title=None,
                 scale=alt.Scale(domain=["trips take longer", "trips take less"], range=["#e69f00", "#56b4e9"]),
-                legend=alt.Legend(orient="top-left"),
+                legend=alt.Legend(orient="top", offset=2),
             ),
             detail="line:N",
             tooltip=[
@@ -156,18 +162,21 @@ def sums_chart(found: History, marks: pd.DataFrame) -> alt.LayerChart:
         .mark_text(align="right", dy=-6, color=ALARM, fontSize=11)
         .encode(y="sum:Q", x=alt.value("width"), text="name:N")
     )
-    subtitle = "CUSUM of the hourly median log error: a lasting shift adds up, noise of single trips cancels"
+    subtitle = "CUSUM of the hourly median log error: a lasting shift adds up, the noise of single trips cancels"
     chart = alt.layer(rule, text, line, *_marks(marks)).properties(
-        height=210, title=alt.Title("What raises the alarm", subtitle=subtitle)
+        height=300, title=alt.Title("What raises the alarm", subtitle=subtitle)
     )
     return finish(chart)
 
 
 def _marks(marks: pd.DataFrame) -> list[alt.Chart]:
+    """Lines at the moments, what happened beside them: deployments in the first row, alarms in the second."""
     base = alt.Chart(marks).encode(x="at:T", color=alt.Color("colour:N", scale=None), tooltip=["what:N", "why:N"])
+    text = base.mark_text(align="left", dx=4, fontSize=11, baseline="top").encode(text="what:N")
     return [
         base.mark_rule(strokeWidth=1.2, opacity=0.8),
-        base.mark_text(align="left", dx=4, fontSize=11, baseline="top").encode(text="what:N", y=alt.value(2)),
+        text.transform_filter(f"datum.colour != '{ALARM}'").encode(y=alt.value(2)),
+        text.transform_filter(f"datum.colour == '{ALARM}'").encode(y=alt.value(16)),
     ]
 
 

@@ -20,7 +20,7 @@ STYLE = f"""<style>
 .head .fact b {{ color: {MUTED}; font-weight: 400; margin-right: .4rem; }}
 .loop {{ display: grid; grid-template-columns: 1fr 30px 1fr 30px 1fr 30px 1fr; grid-template-rows: auto 22px auto; }}
 .stage {{ border: 1px solid {LINE}; border-left: 4px solid var(--state); border-radius: 6px; background: {PAPER};
-  padding: .5rem .7rem .55rem; min-height: 92px; min-width: 0; }}
+  padding: .45rem .7rem .5rem; min-height: 104px; min-width: 0; box-sizing: border-box; }}
 .stage.empty {{ background: #fafbfc; border-style: dashed; border-left-style: solid; }}
 .stage.alarm {{ background: #fdf3ec; }}
 .stage .top {{ display: flex; justify-content: space-between; font-size: .76rem; color: {MUTED}; }}
@@ -29,7 +29,8 @@ STYLE = f"""<style>
   font-variant-numeric: tabular-nums; }}
 .stage .detail {{ font-size: .79rem; color: {MUTED}; line-height: 1.3; font-variant-numeric: tabular-nums; }}
 .stage code {{ font-size: .72rem; color: {INK}; background: #eef1f4; padding: .08rem .3rem; border-radius: 4px;
-  overflow-wrap: anywhere; display: inline-block; margin-top: .15rem; line-height: 1.35; }}
+  display: inline-block; margin-top: .2rem; line-height: 1.35; max-width: 100%; box-sizing: border-box;
+  white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }}
 .stage.empty .figure {{ font-weight: 400; font-size: .9rem; color: {MUTED}; }}
 .way {{ align-self: center; justify-self: center; color: {EMPTY}; font-size: 1.05rem; line-height: 1;
   user-select: none; }}

@@ -110,7 +110,7 @@ def picture(found: tuple[Stage, ...]) -> str:
 
 def _card(stage: Stage) -> str:
     row, column = _PLACE[stage.name]
-    command = f"<code>{escape(stage.command)}</code>" if stage.command else ""
+    command = f'<code title="{escape(stage.command)}">{escape(stage.command)}</code>' if stage.command else ""
     return (
         f'<article class="stage {stage.state}" data-stage="{stage.name}" '
         f'style="grid-row:{row};grid-column:{column};--state:{_COLOUR[stage.state]}">'

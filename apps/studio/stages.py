@@ -130,9 +130,9 @@ def _compile(found: Snapshot) -> Stage:
     figure = f"{max(speedups):.1f} × ONNX Runtime" if speedups else "not measured"
     if len(speedups) > 1 and round(min(speedups), 1) != round(max(speedups), 1):
         figure = f"{min(speedups):.1f} to {max(speedups):.1f} × ONNX Runtime"
-    return Stage(
-        "Compile", "fine", figure, f"parity {manifest.parity.max_rel_error:.1g} relative, version {manifest.version}"
-    )
+    error, against = manifest.parity.max_rel_error, manifest.parity.against
+    parity = f"within {error:.0e} of {against}" if error else f"bit-equal to {against}"
+    return Stage("Compile", "fine", figure, f"{parity}, version {manifest.version}")
 
 
 def _serving(found: Snapshot) -> Stage:
@@ -160,7 +160,7 @@ def _monitoring(found: Snapshot) -> Stage:
     summary, alerts = found.summary, found.open_alerts
     if summary is None and not alerts:
         return Stage("Monitoring", "empty", "not watched yet", "", f"bottega monitor {found.usecase}")
-    drift = "drift not measured" if summary is None or summary.drift is None else f"verdict {summary.drift}"
+    drift = "drift not measured" if summary is None or summary.drift is None else summary.drift
     detail = f"{drift}, {len(alerts)} open alert{'' if len(alerts) == 1 else 's'}"
     if alerts:
         evidence = alerts[-1].evidence

@@ -23,28 +23,23 @@ _NO_ANSWER, _BRIDGE = "#dfe4e9", "#b9c3cd"
 
 
 def show_zone_map(settings: Settings, workspace: Workspace, usecase: str) -> None:
-    """Draw the panel; a click runs only this part of the page again."""
-    st.fragment(_panel)(settings, workspace, usecase)
-
-
-def _panel(settings: Settings, workspace: Workspace, usecase: str) -> None:
-    with told():
-        about = _describe(workspace, usecase)
-        source = about["trained"]["data_source"] if about else reading.data_source(workspace, settings)
-        zones, shapes, bridges = reading.zones(workspace, settings, source)
-        left, right = st.columns([3, 1], gap="large")
-        with right:
-            at, pickup = _ask_where_and_when(zones, about)
-            answers = _answers(workspace, usecase, about, pickup, at) if about else None
-            _say(zones, answers, pickup)
-        with left:
-            st.altair_chart(
-                zone_chart(zones, *_flat(source, shapes, bridges), answers, pickup),
-                width="stretch",
-                height=HEIGHT,
-                key="zones",
-                on_select=_clicked,
-            )
+    """Draw the panel."""
+    about = _describe(workspace, usecase)
+    source = about["trained"]["data_source"] if about else reading.data_source(workspace, settings)
+    zones, shapes, bridges = reading.zones(workspace, settings, source)
+    left, right = st.columns([3, 1], gap="large")
+    with right:
+        at, pickup = _ask_where_and_when(zones, about)
+        answers = _answers(workspace, usecase, about, pickup, at) if about else None
+        _say(zones, answers, pickup)
+    with left:
+        st.altair_chart(
+            zone_chart(zones, *_flat(source, shapes, bridges), answers, pickup),
+            width="stretch",
+            height=HEIGHT,
+            key="zones",
+            on_select=_clicked,
+        )
 
 
 def _describe(workspace: Workspace, usecase: str) -> dict[str, Any] | None:
@@ -67,7 +62,7 @@ def _ask_where_and_when(zones: pd.DataFrame, about: dict[str, Any] | None) -> tu
         key="pickup",
         help="Click a zone on the map, or choose one here.",
     )
-    day = st.date_input("Day of pickup", value=_first_day(about), key="day")
+    day = st.date_input("Day of pickup", value=_first_day(about), format="YYYY-MM-DD", key="day")
     hour = st.slider("Time of pickup, city time", time(0), time(23, 30), time(8, 30), format="HH:mm", key="hour")
     return parse_time(f"{day}T{hour:%H:%M}", CITY_TIMEZONE), pickup
 
@@ -130,9 +125,9 @@ def _say(zones: pd.DataFrame, answers: pd.DataFrame | None, pickup: int) -> None
     names = zones.set_index("zone")["zone_name"]
     far = answers.loc[answers["eta_min"].idxmax()]
     figures = {
-        f"{others.median():.0f} min": "to the middle zone",
-        f"{int((answers['eta_min'] <= 15).sum())} zones": "within 15 min",
-        f"{far['eta_min']:.0f} min": f"at most, to {names.get(int(far['zone']), 'unknown')}",
+        f"{others.median():.0f} min": "median of all zones",
+        f"{int((answers['eta_min'] <= 15).sum())} zones": "within 15 minutes",
+        f"{far['eta_min']:.0f} min": f"the longest, to {names.get(int(far['zone']), 'unknown')}",
     }
     rows = "".join(f"<div><b>{figure}</b>{what}</div>" for figure, what in figures.items())
     st.html(f'<div class="figures" data-pickup="{pickup}">{rows}</div>')
@@ -177,9 +172,9 @@ def zone_chart(
         )
         .add_params(clicked)
         .project(type="identity", reflectY=True)
-        .properties(height=HEIGHT)
+        .properties(height=HEIGHT, view=alt.ViewBackground(fill=WATER, stroke=None, cornerRadius=6))
     )
-    return finish(chart).configure_view(fill=WATER, stroke=None)
+    return finish(chart)
 
 
 _TOOLTIP = {"name": "Zone", "borough": "Borough", "said": "ETA", "interval": "80 % interval"}
