@@ -34,23 +34,24 @@ class Endpoint:
         self.plan: FeaturePlan = artifact.plan
         self.first_us = to_epoch_us(parse_time(artifact.manifest.trained.since, "UTC"))
         self.metrics = metrics
-        self._model_input = self.plan.model().input
-        self.rows = Batcher(self._answer, metrics.stages["queue"].observe_ns)
-        self.raw = Batcher(self._answer_raw, metrics.stages["queue"].observe_ns)
+        timed = _Timed(artifact, metrics)
+        self.rows = Batcher(timed.answer, metrics.stages["queue"].observe_ns)
+        self.raw = Batcher(timed.answer_raw, metrics.stages["queue"].observe_ns)
 
     @classmethod
     def load(
         cls, folder: Path, usecase: str, version: int, key: bytes, read_online: OnlineRead, metrics: ModelMetrics
     ) -> "Endpoint":
-        """Load an artefact and run it once in each way, so that the first client waits for nothing."""
+        """Load an artefact and run it once in each way and size, so that the first client waits for nothing."""
         endpoint = cls(Artifact.load(folder, key, read_online), usecase, version, metrics)
         endpoint.warm()
         return endpoint
 
     def warm(self) -> None:
-        """Answer one made-up row and one made-up tensor. Raises what the artefact raises."""
+        """Answer a made-up row, and a made-up tensor of each size that has code of its own."""
         self.artifact.predict(example(self.plan, self.artifact.tables, self.first_us))
-        self.artifact.predict_raw(np.zeros((1, len(self.plan.features)), np.float32))
+        for bucket in self.artifact.manifest.engines:
+            self.artifact.predict_raw(np.zeros((bucket.batch, len(self.plan.features)), np.float32))
 
     def check(self, columns: Columns) -> None:
         """Raise InvalidInput unless every row is one that the model can answer."""
@@ -76,27 +77,6 @@ class Endpoint:
                 f"'features' has {len(features)} rows; {MAX_ROWS} is the limit.", next_step="Send several requests."
             )
 
-    def _answer(self, columns: Columns) -> Columns:
-        """Request columns to answer columns, (batch,) each, with the time of each stage."""
-        started = perf_counter_ns()
-        ready = self.artifact.before_model(columns)
-        prepared = perf_counter_ns()
-        predicted = self.artifact.predict_raw(ready[self._model_input])
-        ran = perf_counter_ns()
-        answers = typed(self.plan.answer, self.artifact.after_model(ready, predicted))
-        done = perf_counter_ns()
-        stages = self.metrics.stages
-        stages["features"].observe_ns(prepared - started)
-        stages["run"].observe_ns(ran - prepared)
-        stages["post"].observe_ns(done - ran)
-        return answers
-
-    def _answer_raw(self, columns: Columns) -> Columns:
-        started = perf_counter_ns()
-        predicted = self.artifact.predict_raw(columns[self.artifact.manifest.inputs[0].name])
-        self.metrics.stages["run"].observe_ns(perf_counter_ns() - started)
-        return {self.artifact.manifest.outputs[0].name: predicted}
-
     def metadata(self) -> ModelMetadata:
         """The use-case view: request fields in, answer fields out, one element a row."""
         return ModelMetadata(
@@ -116,6 +96,40 @@ class Endpoint:
             [TensorSpec(t.name, t.datatype, t.shape) for t in self.artifact.manifest.inputs],
             [TensorSpec(t.name, t.datatype, t.shape) for t in self.artifact.manifest.outputs],
         )
+
+
+class _Timed:
+    """An artefact that notes the time of each stage.
+
+    Apart from Endpoint, so that the batchers hold no way back to it: a swapped-out version, which is megabytes, goes
+    when its last request is answered and not when the garbage collector comes by.
+    """
+
+    def __init__(self, artifact: Artifact, metrics: ModelMetrics) -> None:
+        self.artifact = artifact
+        self.metrics = metrics
+        self._model_input = artifact.plan.model().input
+
+    def answer(self, columns: Columns) -> Columns:
+        """Request columns to answer columns, (batch,) each, with the time of each stage."""
+        started = perf_counter_ns()
+        ready = self.artifact.before_model(columns)
+        prepared = perf_counter_ns()
+        predicted = self.artifact.predict_raw(ready[self._model_input])
+        ran = perf_counter_ns()
+        answers = typed(self.artifact.plan.answer, self.artifact.after_model(ready, predicted))
+        done = perf_counter_ns()
+        stages = self.metrics.stages
+        stages["features"].observe_ns(prepared - started)
+        stages["run"].observe_ns(ran - prepared)
+        stages["post"].observe_ns(done - ran)
+        return answers
+
+    def answer_raw(self, columns: Columns) -> Columns:
+        started = perf_counter_ns()
+        predicted = self.artifact.predict_raw(columns[self.artifact.manifest.inputs[0].name])
+        self.metrics.stages["run"].observe_ns(perf_counter_ns() - started)
+        return {self.artifact.manifest.outputs[0].name: predicted}
 
 
 def typed(fields: Sequence[Field], columns: Columns) -> Columns:
