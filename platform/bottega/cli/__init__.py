@@ -46,16 +46,21 @@ app.command("demo")(demo)
 app.command("doctor")(doctor)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bottega {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     workspace: Annotated[
         Path | None, typer.Option("--workspace", "-w", help="Folder of everything a run writes (or BOTTEGA_WORKSPACE).")
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"bottega {__version__}")
-        raise typer.Exit
     if workspace is not None:
         os.environ["BOTTEGA_WORKSPACE"] = str(workspace)  # the command's own --workspace comes after, and wins
 

@@ -37,14 +37,14 @@ _LOCKDOWN = next(incident for incident in DEFAULT_INCIDENTS if isinstance(incide
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        # The invented city: four weeks to learn from, six quiet days, then its lockdown.
+        # The invented city: four weeks to learn from, a quiet one, then its lockdown.
         Scenario(
             "simulator",
             "city_simulator",
-            "2024-02-08",
-            "2024-03-07",
-            "2024-03-07",
-            "2024-03-27",
+            "2024-02-07",
+            "2024-03-06",
+            "2024-03-06",
+            "2024-04-03",
             _LOCKDOWN.name,
             _LOCKDOWN.start.isoformat(),
         ),

@@ -1,8 +1,7 @@
 """The demo's stages, each one a call of the same functions that its command calls; each returns its figures."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,20 +11,20 @@ from bottega.datasets.trips import load_trips
 from bottega.demo.scenario import Scenario
 from bottega.pipeline.loop import LoopReport, replay_span
 from bottega.pipeline.release import compile_version, deploy_version
+from bottega.pipeline.replay import request_rows
 from bottega.pipeline.train import Options, train
+from bottega.pipeline.trial import try_load
 from bottega.pipeline.views import check_parity, materialize_views
 from bottega.pipeline.watch import watch_live
 from bottega.progress import Progress
 from bottega.registry import Registry
 from bottega.serving.client import Client
-from bottega.serving.load import measure
 from bottega.settings import Settings
 from bottega.usecase import UseCase
 from bottega.workspace import Workspace
 
 Figures = dict[str, Any]
-LOAD_SECONDS = 4.0
-LOAD_BODIES = 64
+REQUESTS = 64
 PARITY_SPAN = timedelta(days=1)
 
 
@@ -83,19 +82,17 @@ class Demo:
         """Deploy the champion, ask once, then ask as fast as one connection can."""
         name = self.usecase.name
         deploy_version(self.workspace, f"{name}/{version}", "first champion of the demo")
+        requests = self._requests()
         with Client.from_workspace(self.workspace) as client:
-            described = client.describe(name)
-            answer = client.predict(name, [described["example"]]).answers[0]
-            bodies = self._bodies(described)
-            load = measure(client.url, f"/v1/{name}/predict", bodies, connections=1, seconds=LOAD_SECONDS)
-            busy = measure(client.url, f"/v1/{name}/predict", bodies, connections=16, seconds=LOAD_SECONDS)
+            answer = client.predict(name, requests[:1]).answers[0]
+        trial = try_load(self.workspace, name, [msgspec.json.encode(request) for request in requests])
         return {
-            "request": described["example"],
+            "request": requests[0],
             "answer": answer,
-            "p50_ms": load.p50_ms,
-            "p99_ms": load.p99_ms,
-            "rps": busy.rps,
-            "errors": load.errors + busy.errors,
+            "p50_ms": trial.alone.p50_ms,
+            "p99_ms": trial.alone.p99_ms,
+            "rps": trial.busy.rps,
+            "errors": trial.alone.errors + trial.busy.errors,
         }
 
     def watch(self) -> Figures:
@@ -111,7 +108,9 @@ class Demo:
         report = self._replay(start, end, retrain=True)
         at = report.alarm_at
         begin = self.scenario.incident_at
-        drift = watch_live(self.usecase, self.workspace, None, end, now=end, progress=self.progress).drift
+        released = report.phase("after_retrain")
+        since = start if released is None or not released.rows else released.since
+        drift = watch_live(self.usecase, self.workspace, since, end, now=end, progress=self.progress).drift
         return {
             "loop": msgspec.to_builtins(report),
             "alarm_after_h": None if at is None or begin is None else (at - begin).total_seconds() / 3600,
@@ -142,13 +141,10 @@ class Demo:
     def _calm_until(self) -> datetime:
         return self.scenario.incident_at or self.scenario.moment(self.scenario.replay_until)
 
-    def _bodies(self, described: Mapping[str, Any]) -> list[bytes]:
-        """Requests as the load generator sends them: real ones, from the span that is replayed."""
+    def _requests(self) -> list[dict[str, Any]]:
+        """Some requests as a client sends them, from the first day that is replayed."""
         since = self.scenario.moment(self.scenario.replay_from)
         origin = resolve(self.scenario.dataset, self.workspace, self.settings)
         trips = load_trips(origin, self.workspace, self.settings, since, since + timedelta(days=1)).table
-        names = [field["name"] for field in described["request"]]
-        some = self.usecase.recipe.labels({"trips": trips}).head(LOAD_BODIES)
-        moments = [moment.astimezone(UTC).isoformat() for moment in some["requested_at"]]
-        rows = some.assign(at=moments)[names].to_dict("records")
-        return [msgspec.json.encode(row) for row in rows]
+        labels = self.usecase.recipe.labels({"trips": trips})
+        return request_rows(self.usecase, labels.iloc[:: max(1, len(labels) // REQUESTS)].head(REQUESTS))

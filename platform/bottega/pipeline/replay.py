@@ -7,6 +7,7 @@ alarm the model is trained again on the world as it is since the change, and rel
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -111,17 +112,22 @@ def feed(usecase: UseCase, sources: Sources, store: OnlineStore, since: datetime
 
 def ask(usecase: UseCase, client: Client, asked: pd.DataFrame) -> int:
     """Send rows to the use case's endpoint under their ids; returns how many were answered."""
-    fields = [field.name for field in usecase.request]
-    times = {field.name for field in usecase.request if field.is_time}
-    columns = {
-        name: [moment.isoformat() for moment in asked["requested_at"]] if name in times else asked[name].tolist()
-        for name in fields
-    }
-    rows = [dict(zip(fields, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = request_rows(usecase, asked)
     for first in range(0, len(rows), ROWS_PER_REQUEST):
         part = slice(first, first + ROWS_PER_REQUEST)
         client.predict(usecase.name, rows[part], ids=asked.index[part].tolist())
     return len(rows)
+
+
+def request_rows(usecase: UseCase, asked: pd.DataFrame) -> list[dict[str, Any]]:
+    """Label rows as a client sends them: the request's fields, times as text with an offset."""
+    fields = [field.name for field in usecase.request]
+    times = {field.name for field in usecase.request if field.is_time}
+    columns = [
+        [moment.isoformat() for moment in asked["requested_at"]] if name in times else asked[name].tolist()
+        for name in fields
+    ]
+    return [dict(zip(fields, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def local_days(since: datetime, until: datetime, timezone: str) -> Iterator[tuple[datetime, datetime]]:

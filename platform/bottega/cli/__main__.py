@@ -1,0 +1,5 @@
+"""`python -m bottega.cli`."""
+
+from bottega.cli import main
+
+main()
