@@ -5,7 +5,6 @@ loops of neighbours into kernels. What is left of the graph is the order of the 
 """
 
 import warnings
-from collections.abc import Sequence
 
 import onnx
 import tvm
@@ -26,15 +25,16 @@ def read_onnx(model: bytes) -> onnx.ModelProto:
     return parsed
 
 
-def import_onnx(model: onnx.ModelProto, shapes: dict[str, Sequence[int]] | None = None) -> tvm.IRModule:
-    """Relax IR of the graph, its inputs of the given shapes, or with a symbolic batch.
+def import_onnx(model: onnx.ModelProto, shape: tuple[int, ...] | None = None) -> tvm.IRModule:
+    """Relax IR of the graph: its one input of the given shape, or all inputs with a batch that is known when called.
 
     Raises Unsupported for an operator that TVM's importer does not know.
     """
+    shapes = None if shape is None else {model.graph.input[0].name: list(shape)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the importer warns about what the checker has already let pass
-            return from_onnx(model, shape_dict={name: list(shape) for name, shape in (shapes or {}).items()} or None)
+            return from_onnx(model, shape_dict=shapes)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Unsupported(f"TVM cannot import the graph: {first}") from error
@@ -44,10 +44,10 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Fused TIR kernels, and a `main` that calls them in order."""
     transform = relax.transform
     passes = [
+        _SafeTakes(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         transform.FoldConstant(),
-        _SafeTakes(),
         transform.DeadCodeElimination(),
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),

@@ -1,31 +1,70 @@
-"""Measurement: engines take turns on the same batch, so that a busy machine slows them alike."""
+"""Measurement: engines take turns on the same batch, and only their own time on the CPU counts.
 
-from collections.abc import Callable, Mapping
+Both run on the calling thread alone, so its CPU time is their latency on a machine that has nothing else to do.
+A busy machine still slows memory and caches, but both engines alike.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from time import perf_counter_ns
+from time import thread_time_ns
+
+import msgspec
+import numpy as np
+
+from bottega.compile.manifest import Bucket, Engine
 
 ROUND_NS = 2_000_000
 
+Predict = Callable[[np.ndarray], np.ndarray]
 
-def medians_us(engines: Mapping[str, Callable[[], object]], rounds: int = 15) -> dict[str, float]:
-    """Median time of one call of each engine, over rounds in which all take turns.
 
-    In a round each engine runs for about two milliseconds, after one call that warms the cache again.
+def choose(batch: int, candidates: Sequence[tuple[Bucket, Predict]], reference: Predict, inputs: np.ndarray) -> Bucket:
+    """The bucket of `batch` rows with the fastest of its candidates, or with ONNX Runtime where that is faster.
+
+    `inputs` (samples, features) float32 are repeated to a full batch.
     """
-    repeats = {name: _repeats(run) for name, run in engines.items()}
-    times: dict[str, list[float]] = {name: [] for name in engines}
+    rows = np.ascontiguousarray(np.resize(inputs, (batch, inputs.shape[1])))
+    runs: dict[str, Callable[[], object]] = {"onnxruntime": _on(reference, rows)}
+    runs.update((bucket.entry, _on(predict, rows)) for bucket, predict in candidates)
+    times = medians_us(runs)
+    onnxruntime_us = times.pop("onnxruntime")
+    if not candidates:
+        return Bucket(batch, "onnxruntime", "", onnxruntime_us=round(onnxruntime_us, 2))
+    best = min((bucket for bucket, _ in candidates), key=lambda bucket: times[bucket.entry])
+    tvm_us = times[best.entry]
+    engine: Engine = "tvm" if tvm_us <= onnxruntime_us else "onnxruntime"
+    return msgspec.structs.replace(
+        best,
+        engine=engine,
+        tvm_us=round(tvm_us, 2),
+        onnxruntime_us=round(onnxruntime_us, 2),
+        speedup=round(onnxruntime_us / tvm_us, 2),
+    )
+
+
+def _on(predict: Predict, rows: np.ndarray) -> Callable[[], object]:
+    return lambda: predict(rows)
+
+
+def medians_us(runs: Mapping[str, Callable[[], object]], rounds: int = 15) -> dict[str, float]:
+    """Median time of one call of each, in microseconds, over rounds in which all take turns.
+
+    In a round each runs for about two milliseconds, after one call that warms the cache again.
+    """
+    repeats = {name: _repeats(run) for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, run in engines.items():
+        for name, run in runs.items():
             run()
-            started = perf_counter_ns()
+            started = thread_time_ns()
             for _ in range(repeats[name]):
                 run()
-            times[name].append((perf_counter_ns() - started) / repeats[name] / 1000)
+            times[name].append((thread_time_ns() - started) / repeats[name] / 1000)
     return {name: median(found) for name, found in times.items()}
 
 
 def _repeats(run: Callable[[], object]) -> int:
     run()
-    started = perf_counter_ns()
+    started = thread_time_ns()
     run()
-    return max(1, min(1000, ROUND_NS // max(1, perf_counter_ns() - started)))
+    return max(1, min(1000, ROUND_NS // max(1, thread_time_ns() - started)))

@@ -32,11 +32,11 @@ def add_network(program: Program, model: bytes, width: int, target: Target) -> N
         raise Unsupported(f"The network has {len(inputs)} inputs and {len(outputs)} outputs; it must have one of each.")
     llvm = llvm_target(target)
     for size in SIZES:
-        kernels = lower(import_onnx(graph, {inputs[0].name: (size, width)}), llvm)
+        kernels = lower(import_onnx(graph, (size, width)), llvm)
         joined = join(schedule(kernels, target), entry(size))
         program.add(entry(size), joined.function, list(joined.constants.values()))
 
 
-def sizes_for(batch: int) -> list[int]:
-    """The size that serves batches of `batch`: the smallest that holds them, else the largest."""
-    return [next((size for size in SIZES if size >= batch), SIZES[-1])]
+def size_for(batch: int) -> int:
+    """The size that serves batches of `batch` rows: the smallest that holds them, else the largest."""
+    return next((size for size in SIZES if size >= batch), SIZES[-1])

@@ -1,10 +1,93 @@
-"""Scheduling: how each kernel's loops run on the CPU."""
+"""Scheduling: how the loops of each kernel run on a CPU, decided by rules, without search.
+
+Lowering gives loops in the order of the mathematics. Three rules turn them into code that keeps the vector units busy:
+
+- a reduction whose innermost output axis is contiguous (matrix products, sums over tokens) is cut into tiles of rows by
+  vectors that stay in registers while the reduction runs;
+- a reduction along the contiguous axis (dot products, means of layer normalisation) runs in as many partial sums as a
+  register has lanes;
+- everything else is inlined into what uses it, or runs one register at a time.
+"""
+
+from collections.abc import Callable
 
 import tvm
+from tvm import tirx
+from tvm.s_tir import Schedule, ScheduleError
+from tvm.s_tir.schedule import SBlockRV
 
+from bottega.compile import elementary
+from bottega.compile.loops import Registers, axes, blocks, extent, largest_divisor, name
+from bottega.compile.reductions import schedule_reduction
 from bottega.compile.target import Target
+
+_COSTLY = ("exp", "tanh", "erf", "sigmoid", "sqrt", "log", "pow")
+
+
+def registers(target: Target) -> Registers:
+    """Of AVX-512, AVX2, or 128-bit vectors (SSE, NEON); the loads need a few beside the sums."""
+    if target.level == "x86-64-v4":
+        return Registers(lanes=16, sums=24)
+    if target.level == "x86-64-v3":
+        return Registers(lanes=8, sums=12)
+    return Registers(lanes=4, sums=24 if target.architecture == "aarch64" else 12)
 
 
 def schedule(module: tvm.IRModule, target: Target) -> tvm.IRModule:
-    """Every kernel as it comes from lowering."""
-    return module
+    """The module with every kernel scheduled, and exp, tanh and erf written out in arithmetic."""
+    machine = registers(target)
+    functions = dict(module.functions_items())
+    for global_name, function in functions.items():
+        if isinstance(function, tirx.PrimFunc):
+            functions[global_name] = elementary.expand(schedule_kernel(function, machine))
+    return tvm.IRModule(functions)
+
+
+def schedule_kernel(kernel: tirx.PrimFunc, machine: Registers) -> tirx.PrimFunc:
+    """One kernel by the rules above; a block that a rule does not fit keeps its loops."""
+    sch = Schedule(kernel)
+    for block in blocks(sch):
+        _inline(sch, block)
+    for wanted in [name(sch, block) for block in blocks(sch)]:
+        found = [block for block in blocks(sch) if name(sch, block) == wanted]
+        if found:  # and not yet merged into another one
+            rule = schedule_reduction if axes(sch, found[0]).reductions else _vectorize
+            sch = _applied(rule, sch, wanted, machine)
+    return sch.mod["main"]
+
+
+def _applied(
+    rule: Callable[[Schedule, SBlockRV, Registers], None], sch: Schedule, block: str, machine: Registers
+) -> Schedule:
+    """The schedule after a rule, or as it was where TVM refuses a step of it because the result would change."""
+    trial = sch.copy()
+    try:
+        rule(trial, trial.get_sblock(block), machine)
+    except ScheduleError:
+        return sch
+    return trial
+
+
+def _inline(sch: Schedule, block: SBlockRV) -> None:
+    """Compute a value where it is used, unless that would compute something costly twice."""
+    consumers = sch.get_consumers(block)
+    if axes(sch, block).reductions or not consumers:
+        return
+    if len(consumers) > 1 and any(f"T.{costly}(" in str(sch.get(block).body) for costly in _COSTLY):
+        return
+    try:
+        sch.compute_inline(block)
+    except ScheduleError:
+        return
+
+
+def _vectorize(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
+    """One register at a time along the last axis, or along all axes as one where the last is no whole registers."""
+    loops = axes(sch, block).spatial
+    if not loops:
+        return
+    last = loops[-1]
+    if extent(sch, last) % machine.lanes and len(loops) > 1:
+        last = sch.fuse(*loops)
+    _, lane = sch.split(last, [None, largest_divisor(extent(sch, last), machine.lanes)])
+    sch.vectorize(lane)
