@@ -15,7 +15,7 @@ from bottega.pipeline.replay import request_rows
 from bottega.pipeline.train import Options, train
 from bottega.pipeline.trial import try_load
 from bottega.pipeline.views import check_parity, materialize_views
-from bottega.pipeline.watch import watch_live
+from bottega.pipeline.watch import live_version, watch_live
 from bottega.progress import Progress
 from bottega.registry import Registry
 from bottega.serving.client import Client
@@ -95,15 +95,17 @@ class Demo:
             "errors": trial.alone.errors + trial.busy.errors,
         }
 
-    def watch(self) -> Figures:
+    def watch(self, version: int) -> Figures:
         """Replay the days before the incident (all of them, where nothing happens) and look."""
+        self._begin_with(version)
         start, end = self.scenario.moment(self.scenario.replay_from), self._calm_until()
         report = self._replay(start, end, retrain=False)
         look = watch_live(self.usecase, self.workspace, start, end, now=end, progress=self.progress)
         return {"loop": msgspec.to_builtins(report), "drift": look.drift, "mae": look.mae}
 
-    def incident(self) -> Figures:
+    def incident(self, version: int) -> Figures:
         """Replay the incident: alarm, retrain, release, recover."""
+        self._begin_with(version)
         start, end = self._calm_until(), self.scenario.moment(self.scenario.replay_until)
         report = self._replay(start, end, retrain=True)
         at = report.alarm_at
@@ -121,6 +123,11 @@ class Demo:
         """The versions that hold the two aliases, champion first."""
         versions = Registry(self.workspace).versions(self.usecase.name)
         return {alias: v.version for alias in ("champion", "challenger") for v in versions if alias in v.aliases}
+
+    def _begin_with(self, version: int) -> None:
+        """Make the first champion live again, where an interrupted run has got further."""
+        if live_version(self.workspace, self.usecase.name) != version:
+            deploy_version(self.workspace, f"{self.usecase.name}/{version}", "the demo begins this stage again")
 
     def _replay(self, since: datetime, until: datetime, retrain: bool) -> LoopReport:
         return replay_span(

@@ -72,7 +72,7 @@ def story(demo: Demo) -> tuple[Stage, ...]:
             "Watch: days pass, labels arrive when trips end",
             "Without the true durations nobody knows how good yesterday's answers were.",
             f"bottega monitor replay {name} --from {scene.replay_from} --until {calm_until}",
-            lambda demo, done: demo.watch(),
+            lambda demo, done: demo.watch(done["train"]["model_version"]),
             _tell_watch,
             needs_server=True,
         ),
@@ -84,7 +84,7 @@ def story(demo: Demo) -> tuple[Stage, ...]:
                 f"Incident: {scene.incident}; alarm, retrain, release, recover",
                 "The questions look much the same, the answers have changed: only the error can tell.",
                 f"bottega monitor replay {name} --from {calm_until} --until {scene.replay_until} --retrain --quick",
-                lambda demo, done: demo.incident(),
+                lambda demo, done: demo.incident(done["train"]["model_version"]),
                 _tell_incident,
                 needs_server=True,
             )

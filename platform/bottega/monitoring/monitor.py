@@ -54,6 +54,6 @@ class Monitor(msgspec.Struct, frozen=True):
     psi_limit: float = 0.2
     wasserstein_limit: float = 0.1
     """Both are customary limits of practical size, not tests; an hour or a Sunday alone often exceeds them."""
-    min_retrain_rows: int = 4_000
+    min_retrain_rows: int = 5_000
     min_retrain_days: float = 3.0
     """What a retraining span must hold at least, the part for the promotion gate included."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from bottega.compile.build import build_artifact
+from bottega.compile.explain import explain
 from bottega.compile.manifest import Manifest, read_manifest
 from bottega.errors import NotFound, Unavailable
 from bottega.progress import Progress, silent

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from bottega.errors import GateFailed
+from bottega.errors import GateFailed, InvalidInput
 from bottega.features.materialize import materialize
 from bottega.features.online import OnlineStore
 from bottega.features.view import FeatureView
@@ -29,6 +29,8 @@ from bottega.workspace import Workspace
 
 ROWS_PER_REQUEST = 1000
 TILE_EDGE = timedelta(minutes=5)
+GROWTH = 1.25
+"""By how much the rows to train on must have grown before a refused retraining is tried again."""
 
 Retrain = Callable[[datetime, datetime], int]
 """(since, until) of the span to train on, to the version that is live afterwards; raises GateFailed."""
@@ -79,7 +81,7 @@ def replay(
     labels.index = pd.Index(gathered.sources["trips"]["trip_id"].astype(str), name="request_id")
     store = OnlineStore(workspace.online)
     feed(usecase, gathered.sources, store, since - history_of(usecase), since)
-    seen, version_since = Replayed(since, until), since
+    seen, version_since, refused_rows = Replayed(since, until), since, 0
     days = list(local_days(since, until, usecase.monitor.timezone))
     for done, (start, end) in enumerate(days):
         progress("replay days", done, len(days))
@@ -94,11 +96,15 @@ def replay(
             continue
         if not seen.alarms or seen.alarms[-1] != found.alarm:
             seen.alarms.append(found.alarm)
-        if retrain is not None and found.retrain is not None and found.retrain.ready and end < until:
-            span = found.retrain.since, found.retrain.until
-            seen.retrained.append(_retrain(retrain, found.alarm, end, *span))
-            if seen.retrained[-1].version is not None:
-                version_since = end
+        if retrain is None or found.retrain is None or not found.retrain.ready or end >= until:
+            continue
+        if found.retrain.rows < refused_rows * GROWTH:
+            continue
+        attempt = _retrain(retrain, found.alarm, end, found.retrain.since, found.retrain.until)
+        seen.retrained.append(attempt)
+        refused_rows = found.retrain.rows if attempt.version is None else 0
+        if attempt.version is not None:
+            version_since = end
     progress("replay days", len(days), len(days))
     return seen
 
@@ -144,7 +150,7 @@ def local_days(since: datetime, until: datetime, timezone: str) -> Iterator[tupl
 def _retrain(retrain: Retrain, alarm: Detection, at: datetime, since: datetime, until: datetime) -> Retrained:
     try:
         return Retrained(alarm, at, since, until, retrain(since, until), "promoted")
-    except GateFailed as error:
+    except (GateFailed, InvalidInput) as error:  # too few rows yet: the next day has more
         return Retrained(alarm, at, since, until, None, str(error))
 
 

@@ -36,12 +36,13 @@ class Rival:
     """The present champion on the gate's period.
 
     `rows` (held-back rows,) marks those that it was compared on, `mae` is its error there; `remark` says where the
-    comparison needs one.
+    comparison needs one. `is_same` where it was trained on the candidate's own data: to equal it is enough then.
     """
 
     mae: float
     rows: np.ndarray
     remark: str = ""
+    is_same: bool = False
 
 
 def find_rival(champion: ModelPackage, trained: Trained, recipe: Recipe, held: Examples) -> Rival | None:
@@ -53,7 +54,7 @@ def find_rival(champion: ModelPackage, trained: Trained, recipe: Recipe, held: E
     own = champion.info.trained
     if (own.since, own.until, own.fingerprint) == (trained.since, trained.until, trained.fingerprint):
         mae = champion.info.metrics[f"mae_{recipe.target.unit}"]
-        return Rival(mae, np.ones(len(held), bool), "The champion was trained on the same data.")
+        return Rival(mae, np.ones(len(held), bool), "The champion was trained on the same data.", True)
     answerable = _answerable(champion, held)
     learned = (held.at_us >= _epoch_us(own.since)) & (held.at_us < _epoch_us(own.until))
     rows, remark = answerable & ~learned, ""
@@ -74,7 +75,9 @@ def decide(gate: Gate, unit: str, candidate: pd.DataFrame, rival: Rival | None) 
     baseline = float((candidate["baseline"] - candidate["actual"]).abs().mean())
     found = [_compare(gate, unit, "baseline", float(error.mean()), baseline)]
     if rival is not None:
-        found.append(_compare(gate, unit, "champion", float(error[rival.rows].mean()), rival.mae))
+        own = float(error[rival.rows].mean())
+        won, reason = _compare(gate, unit, "champion", own, rival.mae)
+        found.append((won or (rival.is_same and own <= rival.mae * (1 + 1e-9)), reason))
     lost = [reason for won, reason in found if not won]
     remark = f" {rival.remark}" if rival is not None and rival.remark else ""
     return Decision(not lost, " ".join(lost or [reason for _, reason in found]) + remark)
