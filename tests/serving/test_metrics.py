@@ -33,13 +33,14 @@ def test_the_exposition_has_what_was_counted() -> None:
         raise InvalidInput("wrong")
     model.stages["run"].observe_ns(30_000)
     model.version.set(7)
-    text = metrics.text()
+    text = metrics.text({"written": 9, "dropped": 4})
     assert sample(text, 'bottega_requests_total{model="eta"}') == 2
     assert sample(text, 'bottega_rows_total{model="eta"}') == 4
     assert sample(text, 'bottega_errors_total{model="eta"}') == 1
     assert sample(text, 'bottega_model_version{model="eta"}') == 7
     assert sample(text, 'bottega_stage_seconds_bucket{le="2.5e-05",model="eta",stage="run"}') == 0
     assert sample(text, 'bottega_stage_seconds_bucket{le="5e-05",model="eta",stage="run"}') == 1
+    assert sample(text, 'bottega_prediction_log{what="dropped"}') == 4
     summary = model.summary()
     assert (summary["requests"], summary["rows"], summary["errors"]) == (2, 4, 1)
 
@@ -48,5 +49,5 @@ def test_two_servers_in_one_process_count_apart() -> None:
     first, second = Metrics(), Metrics()
     first.model("eta").answered(1)
     second.model("eta").answered(5)
-    assert sample(first.text(), "bottega_rows_total{") == 1
-    assert sample(second.text(), "bottega_rows_total{") == 5
+    assert sample(first.text({}), "bottega_rows_total{") == 1
+    assert sample(second.text({}), "bottega_rows_total{") == 5

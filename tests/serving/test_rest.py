@@ -172,6 +172,7 @@ def test_openapi_names_each_live_route(http: httpx.Client) -> None:
 
 
 def test_counts_agree_in_status_metrics_and_log(served: Served, client: Client, http: httpx.Client) -> None:
+    client.infer("eta-raw", {"features": np.ones((3, 5), np.float32)})  # no prediction: counted apart, not logged
     before = client.status().usecases["eta"]
     ids = [f"counted-{i}" for i in range(7)]
     client.predict("eta", [ROW] * 7, ids)
@@ -180,10 +181,15 @@ def test_counts_agree_in_status_metrics_and_log(served: Served, client: Client, 
     after = client.status().usecases["eta"]
     assert (after.requests - before.requests, after.rows - before.rows, after.errors - before.errors) == (1, 7, 1)
     assert after.stages["total"]["p50_us"] > 0
+    client.wait_for_log()
     metrics = http.get("/metrics").text
     assert f'bottega_rows_total{{model="eta"}} {after.rows}.0' in metrics
-    client.wait_for_log()
-    logged = read_predictions(served[0], "eta").set_index("request_id").loc[ids]
+    assert f'bottega_prediction_log{{what="written"}} {after.rows}.0' in metrics
+    assert 'bottega_prediction_log{what="dropped"} 0.0' in metrics
+    assert 'bottega_rows_total{model="eta-raw"}' in metrics
+    everything = read_predictions(served[0], "eta")
+    assert len(everything) == after.rows
+    logged = everything.set_index("request_id").loc[ids]
     assert logged["at"].tolist() == [datetime(2024, 1, 16, 13, 30, tzinfo=UTC)] * 7
     assert logged["eta_min"].nunique() == 1
 

@@ -12,7 +12,7 @@ from bottega.errors import InvalidInput, TooLarge
 from bottega.features.plan import Columns, FeaturePlan, OnlineRead, Tables, check_request
 from bottega.schema import NUMPY_OF, Field
 from bottega.serving.batcher import Batcher
-from bottega.serving.metrics import ModelMetrics
+from bottega.serving.metrics import Metrics, ModelMetrics
 from bottega.serving.protocol import ModelMetadata, TensorSpec
 from bottega.serving.rows import MAX_ROWS
 from bottega.times import from_epoch_us, parse_time, to_epoch_us
@@ -24,23 +24,24 @@ RAW_SUFFIX = "-raw"
 class Endpoint:
     """Answers requests of one model version: whole rows, or the model alone ("raw").
 
-    Both ways batch by loop turn. `metrics` receives the time of each stage.
+    Both ways batch by loop turn, and each has metrics of its own: raw tensors are no predictions of the use case.
     """
 
-    def __init__(self, artifact: Artifact, usecase: str, version: int, metrics: ModelMetrics) -> None:
+    def __init__(self, artifact: Artifact, usecase: str, version: int, metrics: Metrics) -> None:
         self.artifact = artifact
         self.usecase = usecase
         self.version = version
         self.plan: FeaturePlan = artifact.plan
         self.first_us = to_epoch_us(parse_time(artifact.manifest.trained.since, "UTC"))
-        self.metrics = metrics
-        timed = _Timed(artifact, metrics)
-        self.rows = Batcher(timed.answer, metrics.stages["queue"].observe_ns)
-        self.raw = Batcher(timed.answer_raw, metrics.stages["queue"].observe_ns)
+        self.metrics = metrics.model(usecase)
+        self.raw_metrics = metrics.model(usecase + RAW_SUFFIX)
+        timed = _Timed(artifact, self.metrics, self.raw_metrics)
+        self.rows = Batcher(timed.answer, self.metrics.stages["queue"].observe_ns)
+        self.raw = Batcher(timed.answer_raw, self.raw_metrics.stages["queue"].observe_ns)
 
     @classmethod
     def load(
-        cls, folder: Path, usecase: str, version: int, key: bytes, read_online: OnlineRead, metrics: ModelMetrics
+        cls, folder: Path, usecase: str, version: int, key: bytes, read_online: OnlineRead, metrics: Metrics
     ) -> "Endpoint":
         """Load an artefact and run it once in each way and size, so that the first client waits for nothing."""
         endpoint = cls(Artifact.load(folder, key, read_online), usecase, version, metrics)
@@ -105,9 +106,10 @@ class _Timed:
     when its last request is answered and not when the garbage collector comes by.
     """
 
-    def __init__(self, artifact: Artifact, metrics: ModelMetrics) -> None:
+    def __init__(self, artifact: Artifact, metrics: ModelMetrics, raw_metrics: ModelMetrics) -> None:
         self.artifact = artifact
-        self.metrics = metrics
+        self.stages = metrics.stages
+        self.raw_stages = raw_metrics.stages
         self._model_input = artifact.plan.model().input
 
     def answer(self, columns: Columns) -> Columns:
@@ -119,16 +121,16 @@ class _Timed:
         ran = perf_counter_ns()
         answers = typed(self.artifact.plan.answer, self.artifact.after_model(ready, predicted))
         done = perf_counter_ns()
-        stages = self.metrics.stages
-        stages["features"].observe_ns(prepared - started)
-        stages["run"].observe_ns(ran - prepared)
-        stages["post"].observe_ns(done - ran)
+        self.stages["features"].observe_ns(prepared - started)
+        self.stages["run"].observe_ns(ran - prepared)
+        self.stages["post"].observe_ns(done - ran)
         return answers
 
     def answer_raw(self, columns: Columns) -> Columns:
+        """The model's input matrix to its output, with the time of the run."""
         started = perf_counter_ns()
         predicted = self.artifact.predict_raw(columns[self.artifact.manifest.inputs[0].name])
-        self.metrics.stages["run"].observe_ns(perf_counter_ns() - started)
+        self.raw_stages["run"].observe_ns(perf_counter_ns() - started)
         return {self.artifact.manifest.outputs[0].name: predicted}
 
 

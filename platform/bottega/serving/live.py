@@ -81,17 +81,19 @@ class LiveEndpoints:
 
     async def _swap(self, usecase: str, version: int) -> None:
         folder = self._workspace.repository / usecase / str(version)
-        metrics = self._metrics.model(usecase)
         try:
             key = self._workspace.signing_key()
-            endpoint = await asyncio.to_thread(Endpoint.load, folder, usecase, version, key, self._read_online, metrics)
+            endpoint = await asyncio.to_thread(
+                Endpoint.load, folder, usecase, version, key, self._read_online, self._metrics
+            )
         except Exception as error:  # noqa: BLE001  whatever is wrong with the new version, the old one answers on
             self.failures[usecase] = f"version {version}: {error or type(error).__name__}"
             _report.error("%s version %d does not load: %s", usecase, version, error)
             return
         self.endpoints[usecase] = endpoint
         self.failures.pop(usecase, None)
-        metrics.version.set(version)
+        endpoint.metrics.version.set(version)
+        endpoint.raw_metrics.version.set(version)
         _report.info("%s version %d is live", usecase, version)
 
     def _signature(self) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """Metrics: Prometheus counters and histograms by model and stage, and the newest samples for exact quantiles."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,8 +99,11 @@ class Metrics:
         self._rows = self._counter("bottega_rows", "Rows answered.")
         self._errors = self._counter("bottega_errors", "Requests that got an error.")
         self._version = Gauge("bottega_model_version", "The live version.", ["model"], registry=self._registry)
-        self.dropped = Counter(
-            "bottega_log_dropped_rows", "Rows that the prediction log had to drop.", registry=self._registry
+        self._log = Gauge(
+            "bottega_prediction_log",
+            "Rows of the prediction log by what became of them, and segments written.",
+            ["what"],
+            registry=self._registry,
         )
 
     def _counter(self, name: str, text: str) -> Counter:
@@ -118,6 +121,8 @@ class Metrics:
             )
         return self._models[name]
 
-    def text(self) -> bytes:
-        """The exposition that Prometheus scrapes."""
+    def text(self, log_counts: Mapping[str, int]) -> bytes:
+        """The exposition that Prometheus scrapes, with the prediction log's own counts."""
+        for what, count in log_counts.items():
+            self._log.labels(what).set(count)
         return generate_latest(self._registry)

@@ -107,7 +107,9 @@ class App:
             case ["openapi.json"]:
                 return as_json(openapi.describe(self._live.endpoints.values()))
             case ["metrics"]:
-                return Response(self._metrics.text(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+                return Response(
+                    self._metrics.text(self._log.counts()), content_type=b"text/plain; version=0.0.4; charset=utf-8"
+                )
         raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /openapi.json.")
 
     async def _predict(self, usecase: str, request: Request) -> Response:
@@ -128,7 +130,7 @@ class App:
             return as_json({"name": name, "ready": True})
         if not rest:
             return as_json(endpoint.raw_metadata() if raw else endpoint.metadata())
-        with endpoint.metrics.counting_errors():
+        with (endpoint.raw_metrics if raw else endpoint.metrics).counting_errors():
             if raw:
                 return await v2.infer_raw(endpoint, name, request)
             return await v2.infer(endpoint, request, self._log)

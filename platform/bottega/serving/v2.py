@@ -11,6 +11,7 @@ from bottega.serving.binary import decode_body, encode_body
 from bottega.serving.codec import select_outputs
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.log import PredictionLog
+from bottega.serving.metrics import Stage
 from bottega.serving.protocol import InferRequest
 from bottega.serving.rows import MAX_ROWS, check_id, new_id, number_ids, to_column
 from bottega.serving.v1 import REQUEST_ID, record
@@ -36,7 +37,7 @@ async def infer(endpoint: Endpoint, request: Request, log: PredictionLog) -> Res
     record(endpoint, ids, columns, answers, received_ns, log)
     datatypes = {field.name: field.datatype for field in endpoint.plan.answer}
     response = _response(
-        endpoint.usecase, endpoint.version, decoded, [(n, datatypes[n], answers[n]) for n in names], endpoint
+        endpoint.usecase, endpoint.version, decoded, [(n, datatypes[n], answers[n]) for n in names], stages
     )
     stages["total"].observe_ns(perf_counter_ns() - received_ns)
     return response
@@ -45,7 +46,7 @@ async def infer(endpoint: Endpoint, request: Request, log: PredictionLog) -> Res
 async def infer_raw(endpoint: Endpoint, name: str, request: Request) -> Response:
     """`POST /v2/models/<usecase>-raw/infer`: the model's input matrix in, its output out; nothing is logged."""
     received_ns = perf_counter_ns()
-    stages = endpoint.metrics.stages
+    stages = endpoint.raw_metrics.stages
     decoded, arrays = decode_body(request.body, request.header(HEADER_LENGTH))
     (into,), (out,) = endpoint.artifact.manifest.inputs, endpoint.artifact.manifest.outputs
     select_outputs(decoded.outputs, [out.name])
@@ -56,8 +57,8 @@ async def infer_raw(endpoint: Endpoint, name: str, request: Request) -> Response
     endpoint.check_raw(features)
     stages["parse"].observe_ns(perf_counter_ns() - received_ns)
     answers = await endpoint.raw.submit({into.name: features}, len(features))
-    endpoint.metrics.answered(len(features))
-    response = _response(name, endpoint.version, decoded, [(out.name, out.datatype, answers[out.name])], endpoint)
+    endpoint.raw_metrics.answered(len(features))
+    response = _response(name, endpoint.version, decoded, [(out.name, out.datatype, answers[out.name])], stages)
     stages["total"].observe_ns(perf_counter_ns() - received_ns)
     return response
 
@@ -67,11 +68,11 @@ def _response(
     version: int,
     decoded: InferRequest,
     outputs: list[tuple[str, str, np.ndarray]],
-    endpoint: Endpoint,
+    stages: dict[str, Stage],
 ) -> Response:
     started_ns = perf_counter_ns()
     body, header_length = encode_body(model, version, decoded, outputs)
-    endpoint.metrics.stages["encode"].observe_ns(perf_counter_ns() - started_ns)
+    stages["encode"].observe_ns(perf_counter_ns() - started_ns)
     if header_length is None:
         return Response(body)
     return Response(body, content_type=_OCTETS, headers=((HEADER_LENGTH, b"%d" % header_length),))
