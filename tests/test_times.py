@@ -29,17 +29,17 @@ def test_a_text_without_offset_is_local_time(text, utc):
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2024-13-01", "2024-01-16T25:00"])
 def test_what_is_no_time_is_refused_with_an_example(text):
-    with pytest.raises(InvalidInput, match="is not a time.*for example"):
+    with pytest.raises(InvalidInput, match=r"is not a time.*for example"):
         parse_time(text, NEW_YORK)
 
 
 def test_a_local_time_that_the_clock_skips_is_refused():
-    with pytest.raises(InvalidInput, match="does not exist in America/New_York"):
+    with pytest.raises(InvalidInput, match=r"does not exist in America/New_York"):
         parse_time("2023-03-12T02:30", NEW_YORK)
 
 
 def test_an_api_demands_an_offset():
-    with pytest.raises(InvalidInput, match="no offset"):
+    with pytest.raises(InvalidInput, match=r"no offset"):
         parse_time("2024-01-16T08:30", None)
 
 
@@ -63,5 +63,5 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "m", "15", "0m", "-5m", "1.5h", "5w"])
 def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(InvalidInput, match="is not a duration"):
+    with pytest.raises(InvalidInput, match=r"is not a duration"):
         parse_duration_s(text)

@@ -24,19 +24,19 @@ def test_the_signing_key_is_kept_and_private(tmp_path):
 
 def test_a_workspace_of_a_newer_version_is_refused(tmp_path):
     write_json(tmp_path / "workspace.json", {"format": FORMAT + 1})
-    with pytest.raises(StorageError, match="newer version wrote it.*Update Bottega"):
+    with pytest.raises(StorageError, match=r"newer version wrote it.*Update Bottega"):
         Workspace.open(tmp_path)
 
 
 def test_a_damaged_marker_is_refused(tmp_path):
     (tmp_path / "workspace.json").write_text("{")
-    with pytest.raises(StorageError, match="damaged"):
+    with pytest.raises(StorageError, match=r"damaged"):
         Workspace.open(tmp_path)
 
 
 def test_a_file_is_no_workspace(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="is a file, not a workspace"):
+    with pytest.raises(StorageError, match=r"is a file, not a workspace"):
         Workspace.open(tmp_path / "file")
 
 

@@ -8,9 +8,7 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.times import DAY_US, to_epoch_us
-
-CITY_TIMEZONE = "America/New_York"
+from bottega.times import CITY_TIMEZONE, DAY_US, to_epoch_us
 
 
 class Lockdown(msgspec.Struct, frozen=True, tag="lockdown", tag_field="incident"):
