@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -45,7 +46,7 @@ def show_drift(settings: Settings, workspace: Workspace, usecase: str) -> None:
     return None
 
 
-_COLUMNS = {
+_COLUMNS: dict[str, Any] = {
     "column": "Column",
     "method": "Method",
     "score": st.column_config.NumberColumn("Score", format="%.3f"),

@@ -91,7 +91,7 @@ def mae_chart(found: History, period: Period, level: pd.DataFrame, marks: pd.Dat
     table = found.daily if period == "day" else found.hourly
     rows = table.assign(at=_local(table["start"]), version="version " + table["model_version"].astype(str))
     names = [f"version {version}" for version in sorted(table["model_version"].unique())]
-    unit = found.monitor.unit
+    unit, top = found.monitor.unit, 1.25 * max([*table["mae"], *level["mae"]])
     line = (
         alt.Chart(rows)
         .mark_line(
@@ -99,7 +99,7 @@ def mae_chart(found: History, period: Period, level: pd.DataFrame, marks: pd.Dat
         )
         .encode(
             x=alt.X("at:T", title=f"{period.capitalize()} of the request, city time", axis=TIME_AXIS),
-            y=alt.Y("mae:Q", title=f"Mean absolute error, {unit}", scale=alt.Scale(zero=True)),
+            y=alt.Y("mae:Q", title=f"Mean absolute error, {unit}", scale=alt.Scale(domain=[0, top], nice=False)),
             color=alt.Color(
                 "version:N", title=None, scale=versions_scale(names), legend=alt.Legend(orient="top", offset=2)
             ),

@@ -101,9 +101,8 @@ def data_source(workspace: Workspace, settings: Settings) -> str:
 
 def zones(workspace: Workspace, settings: Settings, source: str) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
     """Zones, their shapes and bridges, of the city that trips of this `source` are from."""
-    trips = Origin("simulator") if source.startswith("simulator") else resolve("tlc_green_trips", workspace, settings)
-    origin = zones_for(trips if source.startswith("simulator") else Path(source), workspace, settings)
-    return _zones(origin)
+    trips = Origin("simulator") if source.startswith("simulator") else Path(source)
+    return _zones(zones_for(trips, workspace, settings))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

@@ -5,7 +5,6 @@ from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
@@ -14,27 +13,29 @@ from bottega.settings import Settings
 from bottega.times import CITY_TIMEZONE, parse_time
 from bottega.workspace import Workspace
 from studio import reading
-from studio.look import INK, PAPER, WATER, finish
 from studio.messages import told
-from studio.zone_shapes import flat_shapes
-
-HEIGHT = 500
-_NO_ANSWER, _BRIDGE = "#dfe4e9", "#b9c3cd"
+from studio.zone_chart import HEIGHT, zone_chart
+from studio.zone_shapes import Flat, flat_shapes
 
 
 def show_zone_map(settings: Settings, workspace: Workspace, usecase: str) -> None:
     """Draw the panel."""
-    about = _describe(workspace, usecase)
+    with st.container():  # its own place: what follows stays where it is when the message comes or goes
+        about = _describe(workspace, usecase)
     source = about["trained"]["data_source"] if about else reading.data_source(workspace, settings)
     zones, shapes, bridges = reading.zones(workspace, settings, source)
     left, right = st.columns([3, 1], gap="large")
+    answers = None
     with right:
-        at, pickup = _ask_where_and_when(zones, about)
-        answers = _answers(workspace, usecase, about, pickup, at) if about else None
+        pickup = _ask_where(zones, about)
+        with told():
+            at = _ask_when(about)
+            answers = _answers(workspace, usecase, about, pickup, at) if about else None
         _say(zones, answers, pickup)
     with left:
+        drawn, strips = _flat(source, shapes, bridges)
         st.altair_chart(
-            zone_chart(zones, *_flat(source, shapes, bridges), answers, pickup),
+            zone_chart(zones, drawn, strips, answers, pickup),
             width="stretch",
             height=HEIGHT,
             key="zones",
@@ -50,21 +51,25 @@ def _describe(workspace: Workspace, usecase: str) -> dict[str, Any] | None:
     return about
 
 
-def _ask_where_and_when(zones: pd.DataFrame, about: dict[str, Any] | None) -> tuple[datetime, int]:
+def _ask_where(zones: pd.DataFrame, about: dict[str, Any] | None) -> int:
     names = zones.set_index("zone")
     choices = _known(about) or names.index[names["lat"].notna()].tolist()
     if st.session_state.get("pickup") not in choices:
         st.session_state["pickup"] = _middle(names.loc[names.index.isin(choices)])
-    pickup = st.selectbox(
+    return st.selectbox(
         "Pickup zone",
         choices,
         format_func=lambda zone: f"{names.zone_name.get(zone, 'unknown')} ({zone})",
         key="pickup",
         help="Click a zone on the map, or choose one here.",
     )
-    day = st.date_input("Day of pickup", value=_first_day(about), format="YYYY-MM-DD", key="day")
+
+
+def _ask_when(about: dict[str, Any] | None) -> datetime:
+    first = _first_day(about)
+    day = st.date_input("Day of pickup", value=first, format="YYYY-MM-DD", key=f"day from {first}")
     hour = st.slider("Time of pickup, city time", time(0), time(23, 30), time(8, 30), format="HH:mm", key="hour")
-    return parse_time(f"{day}T{hour:%H:%M}", CITY_TIMEZONE), pickup
+    return parse_time(f"{day}T{hour:%H:%M}", CITY_TIMEZONE)
 
 
 def _clicked() -> None:
@@ -103,11 +108,15 @@ def _answers(workspace: Workspace, usecase: str, about: dict[str, Any], pickup: 
     return _ask(workspace, usecase, about["model_version"], pickup, at.isoformat(), tuple(_known(about)))
 
 
-@st.cache_data(ttl=60, max_entries=200, show_spinner=False, hash_funcs={Workspace: lambda w: str(w.root)})
+@st.cache_data(max_entries=200, show_spinner=False, hash_funcs={Workspace: lambda w: str(w.root)})
 def _ask(
     workspace: Workspace, usecase: str, version: int, pickup: int, at: str, zones: tuple[int, ...]
 ) -> pd.DataFrame:
-    """ETAs from one zone to all, in one request: zone, eta_min, low_min, high_min."""
+    """ETAs from one zone to all, in one request: zone, eta_min, low_min, high_min.
+
+    Kept for as long as the version lives: each request goes into the prediction log, and a page that is left open must
+    not fill it.
+    """
     request = f"{reading.ASKED_HERE}{uuid.uuid4().hex}"
     with Client.from_workspace(workspace, reading.TIMEOUT_S) as client:
         found = client.predict(
@@ -135,82 +144,6 @@ def _say(zones: pd.DataFrame, answers: pd.DataFrame | None, pickup: int) -> None
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _flat(source: str, _shapes: dict[str, Any], _bridges: dict[str, Any]) -> Any:
+def _flat(source: str, _shapes: dict[str, Any], _bridges: dict[str, Any]) -> Flat:
+    del source  # the key of the cache
     return flat_shapes(_shapes, _bridges)
-
-
-def zone_chart(
-    zones: pd.DataFrame,
-    shapes: dict[int, dict[str, Any]],
-    bridges: list[dict[str, Any]],
-    answers: pd.DataFrame | None,
-    pickup: int,
-) -> alt.Chart:
-    """The zones, coloured by minutes where there are answers; the selection `clicked` holds the clicked zone."""
-    features = _features(zones, shapes, bridges, answers, pickup)
-    top = 60 if answers is None else max(10, 10 * round(answers["eta_min"].quantile(0.98) / 10 + 0.5))
-    clicked = alt.selection_point(name="clicked", fields=["zone"], on="click", toggle=False, empty=False)
-    colour = alt.Color(
-        "eta:Q",
-        condition=[
-            {"test": "datum.kind === 'bridge'", "value": _BRIDGE},
-            {"test": "datum.kind === 'zone'", "value": _NO_ANSWER},
-        ],
-        scale=alt.Scale(scheme="viridis", domain=[0, top], clamp=True, reverse=True),
-        legend=None
-        if answers is None
-        else alt.Legend(title="ETA, minutes", orient="top-left", gradientLength=180, tickCount=6),
-    )
-    chart = (
-        alt.Chart(alt.Data(values=features))
-        .mark_geoshape(invalid=None)
-        .encode(
-            color=colour,
-            stroke=alt.Stroke("edge:N", scale=None),
-            strokeWidth=alt.StrokeWidth("width:Q", scale=None),
-            tooltip=[alt.Tooltip(f"{name}:N", title=title) for name, title in _TOOLTIP.items()],
-        )
-        .add_params(clicked)
-        .project(type="identity", reflectY=True)
-        .properties(height=HEIGHT, view=alt.ViewBackground(fill=WATER, stroke=None, cornerRadius=6))
-    )
-    return finish(chart)
-
-
-_TOOLTIP = {"name": "Zone", "borough": "Borough", "said": "ETA", "interval": "80 % interval"}
-
-
-def _features(
-    zones: pd.DataFrame,
-    shapes: dict[int, dict[str, Any]],
-    bridges: list[dict[str, Any]],
-    answers: pd.DataFrame | None,
-    pickup: int,
-) -> list[dict[str, Any]]:
-    """One GeoJSON feature a zone with what the chart says about it; the pickup zone last, so that its edge shows."""
-    names = zones.set_index("zone")[["zone_name", "borough"]].to_dict("index")
-    etas = {} if answers is None else answers.set_index("zone")[["eta_min", "low_min", "high_min"]].to_dict("index")
-    found = [{"type": "Feature", "geometry": g, "kind": "bridge", "edge": _BRIDGE, "width": 0} for g in bridges]
-    for zone in sorted(shapes, key=lambda zone: (zone == pickup, zone)):
-        feature: dict[str, Any] = {
-            "type": "Feature",
-            "geometry": shapes[zone],
-            "kind": "zone",
-            "zone": zone,
-            "name": f"{names[zone]['zone_name']} ({zone})",
-            "borough": names[zone]["borough"],
-            "edge": INK if zone == pickup else PAPER,
-            "width": 2.5 if zone == pickup else 0.5,
-            "said": "pickup zone" if zone == pickup and not etas else "no answer",
-            "interval": "",
-        }
-        if zone in etas:
-            eta = etas[zone]
-            feature |= {
-                "kind": "answer",
-                "eta": round(eta["eta_min"], 2),
-                "said": f"{eta['eta_min']:.1f} min",
-                "interval": f"{eta['low_min']:.1f} to {eta['high_min']:.1f} min",
-            }
-        found.append(feature)
-    return found

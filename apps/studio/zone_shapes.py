@@ -9,11 +9,11 @@ from shapely.geometry.base import BaseGeometry
 DETAIL_DEGREES = 0.0003
 """Corners closer than this (about 30 m) to a straight line are left out."""
 BRIDGE_DEGREES = 0.0009
+Flat = tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]
+"""Geometry of each zone by number, and of the bridges."""
 
 
-def flat_shapes(
-    shapes: dict[str, Any], bridges: dict[str, Any]
-) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
+def flat_shapes(shapes: dict[str, Any], bridges: dict[str, Any]) -> Flat:
     """Geometry of each zone by number, and of the bridges as narrow strips.
 
     Longitudes are shrunk by the cosine of the latitude, so that a plane drawing has the city's proportions. Borders
