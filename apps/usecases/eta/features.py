@@ -11,12 +11,14 @@ DEGREE = 0.017453292519943295
 
 zone = Entity("zone", keys=("zone",), dtype="int32", description="A taxi zone of the city.")
 
+city = Entity("city", description="All zones together.")
+
 zones = StaticView(
     "zones",
     zone,
     source="zones",
-    features=[Attribute("lat", "degrees"), Attribute("lon", "degrees"), Attribute("area_km2", "km2")],
-    description="Each zone's centroid and size.",
+    features=[Attribute("lat", "degrees"), Attribute("lon", "degrees")],
+    description="Each zone's centroid.",
 )
 
 zone_traffic = FeatureView(
@@ -25,31 +27,30 @@ zone_traffic = FeatureView(
     source="trips",
     event_time="dropoff_at",
     keys=("pu_zone",),
-    features=[
-        mean("speed_kmh", unit="km/h").over("1h", "24h"),
-        count(unit="trips").over("1h"),
-    ],
-    description="How fast and how many the trips were that began in a zone, known from the moment they ended.",
+    features=[mean("speed_kmh", unit="km/h").over("1h"), count(unit="trips").over("1h")],
+    description="Trips that began in a zone: how fast they were and how many, known from the moment they ended.",
 )
 
-calendar = Calendar(
-    "at",
-    CITY_TIMEZONE,
-    {"hour": "hour", "weekday": "weekday", "minute_of_day": "minute_of_day", "hour_of_week": "hour_of_week"},
+city_traffic = FeatureView(
+    "city_traffic",
+    city,
+    source="trips",
+    event_time="dropoff_at",
+    features=[mean("speed_kmh", unit="km/h").over("1h"), count(unit="trips").over("1h")],
+    description="All trips of the city: how fast they were and how many, known from the moment they ended.",
 )
+
+views = (zones, zone_traffic, city_traffic)
+
+calendar = Calendar("at", CITY_TIMEZONE, {"hour": "hour", "weekday": "weekday", "minute_of_day": "minute_of_day"})
 
 references = {
     "pu_lat": "zones:lat@pu_zone",
     "pu_lon": "zones:lon@pu_zone",
-    "pu_area_km2": "zones:area_km2@pu_zone",
     "do_lat": "zones:lat@do_zone",
     "do_lon": "zones:lon@do_zone",
-    "do_area_km2": "zones:area_km2@do_zone",
     "pu_speed_1h": "zone_traffic:speed_kmh_mean_1h@pu_zone",
-    "pu_speed_24h": "zone_traffic:speed_kmh_mean_24h@pu_zone",
-    "pu_trips_1h": "zone_traffic:count_1h@pu_zone",
-    "do_speed_1h": "zone_traffic:speed_kmh_mean_1h@do_zone",
-    "do_speed_24h": "zone_traffic:speed_kmh_mean_24h@do_zone",
+    "city_speed_1h": "city_traffic:speed_kmh_mean_1h",
 }
 
 

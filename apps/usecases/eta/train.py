@@ -38,15 +38,11 @@ inputs = (
     "hour",
     "weekday",
     "minute_of_day",
-    "hour_of_week",
     "pair_log",
     "pair_log_rows",
     "pair_log_spread",
     "pu_speed_1h",
-    "pu_speed_24h",
-    "do_speed_1h",
-    "do_speed_24h",
-    "pu_trips_1h",
+    "city_speed_1h",
 )
 
 models = (

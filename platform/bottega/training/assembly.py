@@ -27,10 +27,14 @@ SAMPLES = 256
 
 @dataclass(frozen=True)
 class Effort:
-    """How a training run goes about its work: the seed, the threads, and whether it takes fewer rounds and epochs."""
+    """How a training run goes about its work: the seed, the threads, and whether it takes fewer rounds and epochs.
+
+    By default it takes half of the cores: threads that wait for a core which another process holds lose more time than
+    they save.
+    """
 
     seed: int = 7
-    threads: int = os.cpu_count() or 1
+    threads: int = max(1, (os.cpu_count() or 1) // 2)
     quick: bool = False
 
 

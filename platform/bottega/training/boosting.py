@@ -20,15 +20,15 @@ class BoostingSettings:
     The loss is the pseudo-Huber loss: near its middle a square, outside an absolute error.
     """
 
-    rounds: int = 800
+    rounds: int = 600
     patience: int = 50
-    depth: int = 6
+    depth: int = 8
     learning_rate: float = 0.04
     l2: float = 50.0
-    min_child_weight: float = 100.0
+    min_child_weight: float = 300.0
     huber_slope: float = 0.2
     row_share: float = 0.7
-    column_share: float = 0.5
+    column_share: float = 0.6
 
     def quick(self) -> "BoostingSettings":
         """The same, learned in fewer and larger steps."""

@@ -14,6 +14,7 @@ from bottega.training.package import ModelPackage, Trained
 from bottega.training.recipe import Recipe
 
 MINIMUM_ROWS = 500
+_ROUNDING = 1e-9  # two equal models may differ by the order of a sum
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def decide(gate: Gate, unit: str, candidate: pd.DataFrame, rival: Rival | None) 
 def _compare(gate: Gate, unit: str, name: str, candidate: float, other: float) -> tuple[bool, str]:
     wanted = f", and must be better by {gate.margin:.1%}" if gate.margin else ""
     reason = f"The candidate errs by {candidate:.3f} {unit}, the {name} by {other:.3f} {unit}{wanted}."
-    return candidate < other * (1 - gate.margin), reason
+    return candidate < other * (1 - gate.margin) * (1 - _ROUNDING), reason
 
 
 def _answerable(champion: ModelPackage, held: Examples) -> np.ndarray:

@@ -30,7 +30,7 @@ _ID_LIMIT = 1 << 24
 class NetworkSettings:
     """Sizes and training of the network.
 
-    `ids` name the input columns that hold ids (each pair of them also makes a token), `segment` the column of small
+    `ids` name the input columns that hold ids, `segment` the column of small
     whole numbers below `segments` that the calibration layer corrects by; the other inputs are continuous.
     `asymmetry` above 1 makes an answer that is too low cost more; `huber_width` is in log units.
     """
@@ -41,13 +41,14 @@ class NetworkSettings:
     width: int = 16
     buckets: int = 32
     hash_size: int = 512
-    hidden: int = 64
-    epochs: int = 8
+    hidden: int = 128
+    dropout: float = 0.2
+    epochs: int = 6
     batch: int = 1024
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     huber_width: float = 0.2
-    asymmetry: float = 1.0
+    asymmetry: float = 1.1
 
     def quick(self) -> "NetworkSettings":
         """The same with fewer epochs."""
@@ -74,8 +75,9 @@ class DeepEta(nn.Module):
         self.register_buffer("edges", torch.tensor(edges, dtype=torch.float32))  # (columns, buckets - 1)
         self.register_buffer("offset", torch.arange(columns) * (settings.buckets + 1))
         self.bucket = nn.Embedding(columns * (settings.buckets + 1), width)
-        tokens = len(self.ids) + len(self.ids) * (len(self.ids) - 1) // 2
+        tokens = len(self.ids)
         self.place = nn.Embedding(tokens * len(_HASHES) * settings.hash_size, width)
+        self.dropout = nn.Dropout(settings.dropout)
         self.attention = LinearAttention(width)
         self.hidden = nn.Linear((columns + tokens) * width, settings.hidden)
         self.decoder = nn.Linear(settings.hidden, 1)
@@ -87,7 +89,7 @@ class DeepEta(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         tokens = torch.cat([self._buckets(features), self._places(features)], dim=1)  # (batch, tokens, width)
-        mixed = self.attention(tokens)
+        mixed = self.attention(self.dropout(tokens))
         flat = mixed.reshape(-1, self.hidden.in_features)
         residual = self.decoder(torch.relu(self.hidden(flat)))  # (batch, 1)
         return residual + self.calibration(self._segment(features))
@@ -100,14 +102,10 @@ class DeepEta(nn.Module):
         return self.bucket(bucket + self.offset)
 
     def _places(self, features: Tensor) -> Tensor:
-        """Each id, and each pair of ids, hashed by several functions: (batch, tokens, width)."""
+        """Each id hashed by several functions, their embeddings added up: (batch, ids, width)."""
         ids = [self._whole(features[:, i]) for i in self.ids]  # (batch,) int64 each
-        keys = list(ids)
-        for i, first in enumerate(ids):
-            keys += [first * 1_000_003 + second for second in ids[i + 1 :]]
-        keys = [torch.remainder(key, _PRIME) for key in keys]  # so that no product leaves 64 bits
         tokens = []
-        for at, key in enumerate(keys):
+        for at, key in enumerate(ids):
             slots = [
                 torch.remainder(torch.remainder(key * a + b, _PRIME), self.settings.hash_size)
                 + (at * len(_HASHES) + h) * self.settings.hash_size
@@ -203,6 +201,7 @@ def _fit(
     losses, errors = [], []
     for epoch in range(epochs):
         total = 0.0
+        network.train()
         for i, chosen in enumerate(torch.randperm(len(residual)).split(settings.batch)):
             optimizer.zero_grad()
             predicted = network(features[chosen]).squeeze(1)
@@ -234,6 +233,7 @@ def quantile_edges(features: np.ndarray, inputs: Sequence[str], settings: Networ
 
 def _predict(network: DeepEta, features: np.ndarray) -> np.ndarray:
     """Residuals (rows,) of model inputs (rows, features)."""
+    network.eval()
     with torch.no_grad():
         parts = [network(part).squeeze(1) for part in torch.from_numpy(features).split(8192)]
     return torch.cat(parts).numpy().astype(np.float64)
