@@ -32,6 +32,13 @@ def test_the_candidate_must_beat_the_champion_on_the_champions_rows():
     assert lost.reason == "The candidate errs by 3.000 min, the champion by 2.500 min. Flattered."
 
 
+def test_a_tie_wins_only_against_a_champion_of_the_same_data():
+    everywhere = np.ones(100, bool)
+    assert not decide(Gate(), "min", answers(3, 4), Rival(3.0, everywhere)).passed
+    assert decide(Gate(), "min", answers(3, 4), Rival(3.0, everywhere, is_same=True)).passed
+    assert not decide(Gate(), "min", answers(3, 4), Rival(2.99, everywhere, is_same=True)).passed
+
+
 def test_a_margin_is_a_share():
     assert decide(Gate(0.2), "min", answers(3, 4), None).passed
     assert not decide(Gate(0.3), "min", answers(3, 4), None).passed

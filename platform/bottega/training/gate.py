@@ -78,7 +78,7 @@ def decide(gate: Gate, unit: str, candidate: pd.DataFrame, rival: Rival | None) 
     if rival is not None:
         own = float(error[rival.rows].mean())
         won, reason = _compare(gate, unit, "champion", own, rival.mae)
-        found.append((won or (rival.is_same and own <= rival.mae * (1 + 1e-9)), reason))
+        found.append((won or (rival.is_same and own <= rival.mae * (1 + _ROUNDING)), reason))
     lost = [reason for won, reason in found if not won]
     remark = f" {rival.remark}" if rival is not None and rival.remark else ""
     return Decision(not lost, " ".join(lost or [reason for _, reason in found]) + remark)
