@@ -26,7 +26,8 @@ def serve(
     session = open_session(workspace, http_port=http_port, host=host)
     settings = session.settings
     session.out.print(
-        f"Starting the server of {session.workspace.root} on http://{settings.host}:{settings.http_port} (Ctrl-C ends it)."
+        f"Starting the server of {session.workspace.root} on http://{settings.host}:{settings.http_port}. "
+        "Ctrl-C ends it."
     )
     run(session.workspace, settings.host, settings.http_port)
 
