@@ -9,7 +9,7 @@ from bottega.settings import Settings
 from bottega.workspace import Workspace
 from studio import reading
 from studio.messages import empty
-from studio.stages import moment
+from studio.words import moment
 
 _BADGE = {
     "open": ("open", ":material/warning:", "orange"),

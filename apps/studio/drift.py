@@ -16,7 +16,7 @@ from bottega.workspace import Workspace
 from studio import reading
 from studio.look import ALARM, FINE, MUTED, finish
 from studio.messages import empty
-from studio.stages import moment
+from studio.words import moment
 
 _ELSEWHERE = re.compile(r"<link[^>]+https?://[^>]*>|<script[^>]+src=[\"']https?://[^>]*></script>", re.IGNORECASE)
 _POLICY = (
@@ -29,7 +29,7 @@ def show_drift(settings: Settings, workspace: Workspace, usecase: str) -> None:
     """Draw the panel."""
     del settings
     try:
-        summary, _ = reading.watched(workspace, usecase)
+        summary = reading.watched(workspace, usecase)
     except NotFound:
         return empty(f"{usecase} was not watched yet, so no drift is known.", f"bottega monitor {usecase}")
     if not summary.drift_columns:

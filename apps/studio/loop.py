@@ -1,20 +1,15 @@
 """The page's head and the loop as a live picture: one card a stage, arrows in the direction of the data."""
 
-from collections.abc import Callable
 from html import escape
-from typing import TypeVar
 
 import streamlit as st
 
-from bottega.errors import BottegaError, NotFound, Unavailable
-from bottega.registry import CHAMPION, ModelVersion
 from bottega.settings import Settings
 from bottega.workspace import Workspace
-from studio import reading
 from studio.look import ALARM, EMPTY, FINE
-from studio.stages import Snapshot, Stage, State, stages
+from studio.snapshot import Snapshot, take_snapshot
+from studio.stages import Stage, State, stages
 
-T = TypeVar("T")
 REFRESH_S = 2.0
 _COLOUR = {"empty": EMPTY, "fine": FINE, "alarm": ALARM}
 _WORD = {"empty": "○ not yet", "fine": "● fine", "alarm": "▲ alarm"}
@@ -46,45 +41,8 @@ def show_loop(settings: Settings, workspace: Workspace, usecase: str) -> None:
 
 
 def _loop(settings: Settings, workspace: Workspace, usecase: str) -> None:
-    found = look(settings, workspace, usecase)
+    found = take_snapshot(settings, workspace, usecase)
     st.html(header(workspace, found) + picture(stages(found)))
-
-
-def look(settings: Settings, workspace: Workspace, usecase: str) -> Snapshot:
-    """Everything that the picture shows; what cannot be read becomes that stage's problem."""
-    problems: dict[str, str] = {}
-
-    def read(stage: str, source: Callable[[], T], default: T) -> T:
-        try:
-            return source()
-        except (NotFound, Unavailable):
-            return default
-        except BottegaError as error:
-            problems[stage] = str(error)
-            return default
-
-    live = read("Serving", lambda: reading.deployments(workspace).live.get(usecase), None)
-    version = None if live is None else live.champion
-    nothing: tuple[ModelVersion, ...] = ()
-    versions = read("Registry", lambda: reading.versions(workspace, usecase), nothing)
-    champion = next((v for v in versions if CHAMPION in v.aliases), None)
-    shown = next((v for v in versions if v.version == version), champion)
-    answering = version if version is not None else (None if champion is None else champion.version)
-    return Snapshot(
-        usecase,
-        data_source=read("Data", lambda: reading.data_source(workspace, settings), ""),
-        versions=versions,
-        info=None if shown is None else reading.package_info(shown.folder),
-        live=version,
-        manifest=None
-        if answering is None
-        else read("Compile", lambda: reading.compiled(workspace, usecase, answering), None),
-        status=read("Serving", lambda: reading.status(workspace), None),
-        summary=read("Monitoring", lambda: reading.watched(workspace, usecase)[0], None),
-        alerts=read("Monitoring", lambda: reading.alerts(workspace, usecase), ()),
-        report=read("Retrain", lambda: reading.demo_report(workspace), None),
-        problems=problems,
-    )
 
 
 def header(workspace: Workspace, found: Snapshot) -> str:

@@ -78,9 +78,9 @@ def alerts(workspace: Workspace, usecase: str) -> tuple[Alert, ...]:
     return read_alerts(workspace, usecase)
 
 
-def watched(workspace: Workspace, usecase: str) -> tuple[Summary, dict[str, pd.DataFrame]]:
-    """The latest look at the live model. Raises NotFound where there was none."""
-    return load_report(workspace, usecase)
+def watched(workspace: Workspace, usecase: str) -> Summary:
+    """The figures of the latest look at the live model. Raises NotFound where there was none."""
+    return load_report(workspace, usecase)[0]
 
 
 def demo_report(workspace: Workspace) -> dict[str, Any] | None:

@@ -1,19 +1,13 @@
 """The stages of the loop as the workspace shows them: what is there, the latest figure, the command for the rest."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
-from zoneinfo import ZoneInfo
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-from bottega.compile.manifest import Manifest
 from bottega.features.plan import Online
-from bottega.monitoring.alerts import Alert
-from bottega.monitoring.report import Summary
-from bottega.registry import CHALLENGER, CHAMPION, ModelVersion
-from bottega.serving.client import Status
-from bottega.times import CITY_TIMEZONE
-from bottega.training.package import PackageInfo
+from bottega.registry import CHALLENGER
+from studio.snapshot import Snapshot
+from studio.words import milliseconds, moment, span
 
 State = Literal["empty", "fine", "alarm"]
 
@@ -27,34 +21,6 @@ class Stage:
     figure: str
     detail: str = ""
     command: str = ""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What the workspace holds at one moment; `problems` says by stage what the platform could not read."""
-
-    usecase: str
-    data_source: str = ""
-    versions: tuple[ModelVersion, ...] = ()
-    info: PackageInfo | None = None
-    """Of the live version, or of the champion where nothing is live."""
-    live: int | None = None
-    manifest: Manifest | None = None
-    status: Status | None = None
-    summary: Summary | None = None
-    alerts: tuple[Alert, ...] = ()
-    report: Mapping[str, Any] | None = None
-    problems: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def champion(self) -> ModelVersion | None:
-        """The registry's champion."""
-        return next((found for found in self.versions if CHAMPION in found.aliases), None)
-
-    @property
-    def open_alerts(self) -> tuple[Alert, ...]:
-        """Alerts that no promotion has ended."""
-        return tuple(alert for alert in self.alerts if alert.status != "resolved")
 
 
 def stages(snapshot: Snapshot) -> tuple[Stage, ...]:
@@ -188,36 +154,3 @@ def _retrain(found: Snapshot) -> Stage:
     if during is None or after is None:
         return Stage("Retrain", "fine", figure, f"ended the alarm of {moment(last.detection.at)}")
     return Stage("Retrain", "fine", figure, f"MAE {during:.2f} → {after:.2f} min")
-
-
-def milliseconds(duration_us: float) -> str:
-    """A duration for people.
-
-    >>> milliseconds(412.4), milliseconds(12_345.0)
-    ('0.41 ms', '12.3 ms')
-    """
-    value_ms = duration_us / 1000
-    return f"{value_ms:.2f} ms" if value_ms < 10 else f"{value_ms:.1f} ms"
-
-
-def moment(at: datetime) -> str:
-    """A moment in the city's local time.
-
-    >>> moment(datetime.fromisoformat("2024-03-20T13:00:00+00:00"))
-    '20 Mar 2024 09:00'
-    """
-    local = at.astimezone(ZoneInfo(CITY_TIMEZONE))
-    return f"{local.day} {local:%b %Y %H:%M}"
-
-
-def span(since: str, until: str) -> str:
-    """Local days from the first to the last, of ISO texts with an exclusive end.
-
-    >>> span("2024-02-08T05:00:00+00:00", "2024-03-07T05:00:00+00:00")
-    '8 Feb to 6 Mar 2024'
-    """
-    zone = ZoneInfo(CITY_TIMEZONE)
-    first = datetime.fromisoformat(since).astimezone(zone)
-    last = datetime.fromtimestamp(datetime.fromisoformat(until).timestamp() - 1, zone)
-    year = "" if first.year == last.year else f" {first.year}"
-    return f"{first.day} {first:%b}{year} to {last.day} {last:%b %Y}"

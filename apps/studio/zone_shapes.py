@@ -22,7 +22,8 @@ def flat_shapes(shapes: dict[str, Any], bridges: dict[str, Any]) -> Flat:
     zones = [int(feature["properties"]["zone"]) for feature in shapes["features"]]
     geometry = [shapely.geometry.shape(feature["geometry"]) for feature in shapes["features"]]
     narrow = float(np.cos(np.radians(shapely.total_bounds(geometry)[[1, 3]].mean())))
-    plain = shapely.coverage_simplify(_flat(np.array(geometry, object), narrow), DETAIL_DEGREES)
+    areas = shapely.buffer(shapely.make_valid(np.array(geometry, object)), 0)  # published shapes cross themselves
+    plain = shapely.coverage_simplify(_flat(areas, narrow), DETAIL_DEGREES)
     lines = np.array([shapely.geometry.shape(feature["geometry"]) for feature in bridges["features"]], object)
     strips = shapely.buffer(_flat(lines, narrow), BRIDGE_DEGREES, cap_style="flat") if len(lines) else []
     return {zone: _rounded(shape) for zone, shape in zip(zones, plain, strict=True)}, [_rounded(s) for s in strips]

@@ -12,7 +12,8 @@ from bottega.registry import ModelVersion
 from bottega.serving.client import Status, UseCaseStatus
 from bottega.training.package import PackageInfo
 from bottega.training.package import Trained as TrainedOn
-from studio.stages import Snapshot, Stage, stages
+from studio.snapshot import Snapshot
+from studio.stages import Stage, stages
 
 NAMES = ["Data", "Features", "Training", "Registry", "Compile", "Serving", "Monitoring", "Retrain"]
 NOW = datetime(2024, 3, 20, 13, tzinfo=UTC)

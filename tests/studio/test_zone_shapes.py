@@ -41,4 +41,15 @@ def test_new_yorks_zones_are_drawn_too() -> None:
     zones = load_zone_shapes(Path(os.environ["BOTTEGA_DATA"]) / "taxi_zones")
     flat, _ = flat_shapes(zones, {"features": []})
     assert {4, 74, 132, 263} <= flat.keys()
+    before = sum(shapely.geometry.shape(feature["geometry"]).area for feature in zones["features"])
+    after = sum(shapely.geometry.shape(shape).area for shape in flat.values())
+    assert after == pytest.approx(before * np.cos(np.radians(40.7)), rel=0.01)
     assert all(not shapely.geometry.shape(shape).is_empty for shape in flat.values())
+
+
+def test_a_shape_that_crosses_itself_is_drawn_as_its_area() -> None:
+    bow = shapely.Polygon([(0, 40), (1, 41), (1, 40), (0, 41)])
+    zones = {"features": [{"properties": {"zone": 5}, "geometry": shapely.geometry.mapping(bow)}]}
+    flat, _ = flat_shapes(zones, {"features": []})
+    narrow = np.cos(np.radians(40.5))
+    assert shapely.geometry.shape(flat[5]).area == pytest.approx(0.5 * narrow, rel=1e-3)
