@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,6 +132,14 @@ def boosted(features: np.ndarray, **settings: object) -> xgboost.Booster:
 
 
 @pytest.fixture(scope="session")
+def made() -> SimpleNamespace:
+    """What tests make things of."""
+    return SimpleNamespace(
+        key=KEY, plan=PLAN, requests=requests, inputs_of=inputs_of, package=package, boosted=boosted, tables=tables
+    )
+
+
+@pytest.fixture(scope="session")
 def trees_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trees") / "package"
     booster = boosted(inputs_of(requests(3000, seed=9)))
@@ -142,4 +151,31 @@ def trees_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trees_artifact(trees_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository") / "eta" / "1"
     build_artifact(trees_package, folder, version="1", key=KEY, measure=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def network_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The DeepETA-style network of the training package, with every weight drawn."""
+    import torch
+
+    from bottega.training.network import DeepEta, NetworkSettings, export_network, quantile_edges
+
+    settings = NetworkSettings(ids=("pu_zone", "do_zone"), segment="hour", segments=24, hash_size=64)
+    edges = quantile_edges(inputs_of(requests(2000, seed=9)), PLAN.features, settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = DeepEta(PLAN.features, settings, edges)
+        for weights in model.parameters():
+            if not weights.any():
+                torch.nn.init.normal_(weights, std=0.1)
+    folder = tmp_path_factory.mktemp("network") / "package"
+    package("network", export_network(model, len(PLAN.features))).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def network_artifact(network_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository") / "eta" / "2"
+    build_artifact(network_package, folder, version="2", key=KEY, measure=False)
     return folder

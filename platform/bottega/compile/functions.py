@@ -1,7 +1,7 @@
 """The plan's numeric functions as native code: each ONNX trace becomes one function over columns of any length."""
 
 from bottega.compile.join import join
-from bottega.compile.lower import import_onnx, lower, read_onnx
+from bottega.compile.lower import import_onnx, lower, read_onnx, tvm_errors
 from bottega.compile.native import llvm_target
 from bottega.compile.program import Program
 from bottega.compile.runtime import FUNCTION
@@ -17,7 +17,8 @@ def add_functions(program: Program, functions: dict[str, bytes], target: Target)
     llvm = llvm_target(target)
     for name, content in functions.items():
         try:
-            joined = join(lower(import_onnx(read_onnx(content)), llvm), FUNCTION + name)
+            with tvm_errors():
+                joined = join(lower(import_onnx(read_onnx(content)), llvm), FUNCTION + name)
         except Unsupported as error:
             program.notes.append(f"The function {name!r} runs on ONNX Runtime: {error.what}")
             continue

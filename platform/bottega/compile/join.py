@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import tvm
-from tvm import relax, s_tir, tirx
+from tvm import relax, s_tir, te, tirx
 from tvm.ir import GenericConst, Var
 from tvm_ffi import structural
 
@@ -48,7 +48,9 @@ def join(module: tvm.IRModule, name: str) -> Joined:
     outputs = _outputs(main, bindings)
     for binding in bindings:
         _append(chain, module, binding, outputs)
-    results = [chain.buffers[output] for output in outputs]
+    results: list[tirx.Buffer] = []
+    for output in outputs:
+        results.append(_result(chain, output, [*inputs, *results]))
     body = tirx.SeqStmt(chain.bodies) if len(chain.bodies) > 1 else chain.bodies[0]
     root = s_tir.SBlock([], [], [], "root", body, alloc_buffers=chain.between)
     function = tirx.PrimFunc([*inputs, *chain.constant_buffers, *results], s_tir.SBlockRealize([], True, root))
@@ -63,6 +65,18 @@ def _outputs(main: relax.Function, bindings: list[relax.Binding]) -> list[Var]:
         if binding.var.same_as(result) and isinstance(binding.value, relax.Tuple):
             return list(binding.value.fields)
     return list(result.fields) if isinstance(result, relax.Tuple) else [result]
+
+
+def _result(chain: _Chain, output: relax.Expr, taken: list[tirx.Buffer]) -> tirx.Buffer:
+    """The buffer of an output; a copy where it is an input, a constant, or another output at the same time."""
+    value = _argument(chain, output)
+    if not isinstance(output, GenericConst) and not any(value.same_as(other) for other in taken):
+        return value
+    source = te.placeholder(list(value.shape), value.dtype)
+    copy = te.create_prim_func([source, te.compute(source.shape, source)])
+    result = tirx.decl_buffer(list(value.shape), value.dtype, name=f"{value.name}_copy")
+    chain.bodies.append(_bind(copy, [value, result]))
+    return result
 
 
 def _append(chain: _Chain, module: tvm.IRModule, binding: relax.Binding, outputs: list[Var]) -> None:

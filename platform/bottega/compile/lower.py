@@ -4,14 +4,17 @@ The stages are TVM's: import to Relax, fold what is constant, give every operato
 loops of neighbours into kernels. What is left of the graph is the order of the kernels and the tensors between them.
 """
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
 import onnx
 import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
-from bottega.errors import InvalidData, Unsupported
+from bottega.compile.fold import FoldSmallConstants
+from bottega.errors import BottegaError, InvalidData, Unsupported
 
 
 def read_onnx(model: bytes) -> onnx.ModelProto:
@@ -20,24 +23,31 @@ def read_onnx(model: bytes) -> onnx.ModelProto:
         parsed = onnx.load_model_from_string(model)
         onnx.checker.check_model(parsed, full_check=True)
     except Exception as error:  # noqa: BLE001  the parser's, the checker's and the shape inference's errors share no base
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InvalidData(f"The model is not readable as ONNX: {first}") from None
+        raise InvalidData(f"The model is not readable as ONNX: {_first_line(error)}") from None
     return parsed
 
 
-def import_onnx(model: onnx.ModelProto, shape: tuple[int, ...] | None = None) -> tvm.IRModule:
-    """Relax IR of the graph: its one input of the given shape, or all inputs with a batch that is known when called.
-
-    Raises Unsupported for an operator that TVM's importer does not know.
-    """
-    shapes = None if shape is None else {model.graph.input[0].name: list(shape)}
+@contextlib.contextmanager
+def tvm_errors() -> Iterator[None]:
+    """Turn whatever TVM raises about a graph into Unsupported: its errors are of many types, none of them its own."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the importer warns about what the checker has already let pass
-            return from_onnx(model, shape_dict=shapes)
+        yield
+    except BottegaError:
+        raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Unsupported(f"TVM cannot import the graph: {first}") from error
+        raise Unsupported(f"TVM does not compile the graph: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def import_onnx(model: onnx.ModelProto, shape: tuple[int, ...] | None = None) -> tvm.IRModule:
+    """Relax IR of the graph: its one input of the given shape, or all inputs with a batch that is known when called."""
+    shapes = None if shape is None else {model.graph.input[0].name: list(shape)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the importer warns about what the checker has already let pass
+        return from_onnx(model, shape_dict=shapes)
 
 
 def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
@@ -47,6 +57,7 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         _SafeTakes(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
+        FoldSmallConstants(),
         transform.FoldConstant(),
         transform.DeadCodeElimination(),
         transform.LegalizeOps(),
@@ -60,13 +71,19 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         return tvm.transform.Sequential(passes)(module)
 
 
+_UNCHECKED = ("relax.gather_nd", "relax.gather_elements", "relax.scatter_nd", "relax.scatter_elements")
+
+
 @relax.expr_functor.mutator
 class _TakeClipper(relax.PyExprMutator):
-    """Looks up rows by clipped index: an index out of range must not read foreign memory."""
+    """Looks up rows by clipped index: an index out of range must not touch foreign memory."""
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        if getattr(call.op, "name", "") == "relax.take" and call.attrs.mode == "fast":
+        operator = getattr(call.op, "name", "")
+        if operator in _UNCHECKED:
+            raise Unsupported(f"{operator} does not check its indices.")
+        if operator == "relax.take" and call.attrs.mode == "fast":
             return relax.op.take(call.args[0], call.args[1], axis=call.attrs.axis, mode="clip")
         return call
 

@@ -5,7 +5,7 @@ ones are cut.
 """
 
 from bottega.compile.join import join
-from bottega.compile.lower import import_onnx, lower, read_onnx
+from bottega.compile.lower import import_onnx, lower, read_onnx, tvm_errors
 from bottega.compile.native import llvm_target
 from bottega.compile.program import Program
 from bottega.compile.schedule import schedule
@@ -24,7 +24,8 @@ def entry(size: int) -> str:
 def add_network(program: Program, model: bytes, width: int, target: Target) -> None:
     """Add the network at every size.
 
-    Raises Unsupported where its interface is not one (batch, width) matrix to one, or an operator is unknown.
+    Raises InvalidData for bytes that are no model, Unsupported where the interface is not one (batch, width) matrix to
+    one, or where TVM does not compile an operator.
     """
     graph = read_onnx(model)
     inputs, outputs = graph.graph.input, graph.graph.output
@@ -32,8 +33,9 @@ def add_network(program: Program, model: bytes, width: int, target: Target) -> N
         raise Unsupported(f"The network has {len(inputs)} inputs and {len(outputs)} outputs; it must have one of each.")
     llvm = llvm_target(target)
     for size in SIZES:
-        kernels = lower(import_onnx(graph, (size, width)), llvm)
-        joined = join(schedule(kernels, target), entry(size))
+        with tvm_errors():
+            kernels = lower(import_onnx(graph, (size, width)), llvm)
+            joined = join(schedule(kernels, target), entry(size))
         program.add(entry(size), joined.function, list(joined.constants.values()))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import tvm
 from tvm import tirx
+from tvm.ir import TensorLoad
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import SBlockRV
 
@@ -69,16 +70,24 @@ def _applied(
 
 
 def _inline(sch: Schedule, block: SBlockRV) -> None:
-    """Compute a value where it is used, unless that would compute something costly twice."""
+    """Compute a value where it is used, unless that costs more than it saves."""
     consumers = sch.get_consumers(block)
     if axes(sch, block).reductions or not consumers:
         return
-    if len(consumers) > 1 and any(f"T.{costly}(" in str(sch.get(block).body) for costly in _COSTLY):
-        return
+    body = sch.get(block).body
+    if isinstance(body.value, tirx.FloorMod) or (len(consumers) > 1 and not _is_cheap(body)):
+        return  # nested remainders (hashes) cost TVM's simplifier exponential time
     try:
         sch.compute_inline(block)
     except ScheduleError:
         return
+
+
+def _is_cheap(body: tirx.BufferStore) -> bool:
+    """Whether to compute a value twice rather than keep it: a plain load, or a little float arithmetic."""
+    if isinstance(body.value, TensorLoad):
+        return True
+    return str(body.value.ty.dtype).startswith("float") and not any(f"T.{name}(" in str(body) for name in _COSTLY)
 
 
 def _vectorize(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
