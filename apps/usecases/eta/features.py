@@ -11,8 +11,6 @@ DEGREE = 0.017453292519943295
 
 zone = Entity("zone", keys=("zone",), dtype="int32", description="A taxi zone of the city.")
 
-city = Entity("city", description="All zones together.")
-
 zones = StaticView(
     "zones",
     zone,
@@ -31,16 +29,7 @@ zone_traffic = FeatureView(
     description="Trips that began in a zone: how fast they were and how many, known from the moment they ended.",
 )
 
-city_traffic = FeatureView(
-    "city_traffic",
-    city,
-    source="trips",
-    event_time="dropoff_at",
-    features=[mean("speed_kmh", unit="km/h").over("1h"), count(unit="trips").over("1h")],
-    description="All trips of the city: how fast they were and how many, known from the moment they ended.",
-)
-
-views = (zones, zone_traffic, city_traffic)
+views = (zones, zone_traffic)
 
 calendar = Calendar("at", CITY_TIMEZONE, {"hour": "hour", "weekday": "weekday", "minute_of_day": "minute_of_day"})
 
@@ -50,7 +39,6 @@ references = {
     "do_lat": "zones:lat@do_zone",
     "do_lon": "zones:lon@do_zone",
     "pu_speed_1h": "zone_traffic:speed_kmh_mean_1h@pu_zone",
-    "city_speed_1h": "city_traffic:speed_kmh_mean_1h",
 }
 
 

@@ -20,7 +20,9 @@ encoding = PairEncoding("pairs", keys=("pu_zone", "do_zone"), covariate="great_c
 encoded = {"pair_log": LOG_MEAN, "pair_log_rows": LOG_ROWS, "pair_log_spread": LOG_SPREAD}
 
 bands = (
-    Bucket("great_circle_km", (0.5, 1.5, 3.0, 5.0, 8.0, 15.0), "distance_band"),
+    Bucket(
+        "great_circle_km", (0.5, 1.5, 3.0, 5.0, 8.0, 15.0, 1000.0), "distance_band"
+    ),  # the last one: distance unknown
     Bucket("hour", (6.0, 10.0, 15.0, 20.0), "hour_band"),
 )
 interval = IntervalSettings(low="log_low", high="log_high")
@@ -42,7 +44,6 @@ inputs = (
     "pair_log_rows",
     "pair_log_spread",
     "pu_speed_1h",
-    "city_speed_1h",
 )
 
 models = (
