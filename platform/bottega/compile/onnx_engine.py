@@ -35,6 +35,7 @@ def function(content: bytes) -> Callable[..., tuple[np.ndarray, ...]]:
     names = [argument.name for argument in session.get_inputs()]
 
     def run(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(session.run(None, dict(zip(names, columns, strict=True))))
+        doubles = (np.asarray(column, np.float64) for column in columns)
+        return tuple(session.run(None, dict(zip(names, doubles, strict=True))))
 
     return run

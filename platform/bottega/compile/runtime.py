@@ -12,6 +12,7 @@ import numpy as np
 
 from bottega.compile import library, onnx_engine
 from bottega.compile.calls import Native, column_function, matrix_function
+from bottega.compile.executor import bind_check, bind_steps
 from bottega.compile.manifest import Bucket, Manifest, read_manifest
 from bottega.compile.target import misfit
 from bottega.errors import InvalidInput
@@ -23,9 +24,7 @@ from bottega.features.plan import (
     OnlineRead,
     Parts,
     Tables,
-    check_request,
     load_tables,
-    run_steps,
 )
 
 KERNELS = "kernels.so"
@@ -53,7 +52,11 @@ class Artifact:
         self.tables = tables
         self.model = model
         self.fallback = fallback
-        self._parts = Parts(tables, functions, read_online, model)
+        parts, plan = Parts(tables, functions, read_online, model), manifest.plan
+        self._check = bind_check(plan, tables)
+        self._before, self._after = bind_steps(plan.before_model(), parts), bind_steps(plan.after_model(), parts)
+        self._input, self._outputs = plan.model().input, plan.model().outputs
+        self._answer = tuple(field.name for field in plan.answer)
 
     @property
     def plan(self) -> FeaturePlan:
@@ -81,13 +84,17 @@ class Artifact:
 
         Raises InvalidInput for a request that the plan does not allow.
         """
-        check_request(self.plan, columns, self.tables)
-        ready = self.before_model(columns)
-        return self.after_model(ready, self.predict_raw(ready[self.plan.model().input]))
+        self.check(columns)
+        ready = self._before(columns)
+        return self.after_model(ready, self.model(ready[self._input]))
+
+    def check(self, columns: Columns) -> None:
+        """Raise InvalidInput where the plan does not allow the request, as `check_request` does."""
+        self._check(columns)
 
     def before_model(self, columns: Columns) -> Columns:
         """Checked request columns to all columns up to the model's input, which is among them."""
-        return run_steps(self.plan.before_model(), columns, self._parts)
+        return self._before(columns)
 
     def predict_raw(self, features: np.ndarray) -> np.ndarray:
         """(batch, features) float32, NaN where missing, to (batch, outputs) float32.
@@ -98,9 +105,8 @@ class Artifact:
 
     def after_model(self, ready: Columns, predicted: np.ndarray) -> Columns:
         """Columns before the model and its output, (batch, outputs), to the answer's columns."""
-        outputs = dict(zip(self.plan.model().outputs, predicted.T, strict=True))
-        done = run_steps(self.plan.after_model(), {**ready, **outputs}, self._parts)
-        return {field.name: done[field.name] for field in self.plan.answer}
+        done = self._after({**ready, **dict(zip(self._outputs, predicted.T, strict=True))})
+        return {name: done[name] for name in self._answer}
 
 
 class Model:
