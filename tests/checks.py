@@ -9,12 +9,11 @@ import numpy as np
 from bottega.features.plan import Columns, FeaturePlan, Function, Lookup, Online, Stack, step_outputs
 from bottega.features.static import StaticView
 from bottega.features.view import FeatureView
-from bottega.training.boosting import BoostingSettings
 from bottega.training.examples import Examples
-from bottega.training.network import NetworkSettings
 from bottega.training.package import ModelPackage
 from bottega.training.recipe import ModelSpec, Recipe, step_inputs
 from bottega.training.reference import Reference
+from bottega.training.settings import BoostingSettings, NetworkSettings
 from bottega.usecase import UseCase
 
 

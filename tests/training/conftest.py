@@ -9,9 +9,8 @@ import pytest
 
 from bottega.times import DAY_US, to_epoch_us
 from bottega.training.assembly import Effort
-from bottega.training.boosting import BoostingSettings
-from bottega.training.network import NetworkSettings
 from bottega.training.recipe import ModelSpec, Recipe, Sources
+from bottega.training.settings import BoostingSettings, NetworkSettings
 from bottega.training.trainer import Origin, Outcome, train
 from usecases import find
 

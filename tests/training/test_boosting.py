@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import xgboost
 
-from bottega.training.boosting import TASK, BoostingSettings, fit_boosting
+from bottega.training.boosting import TASK, fit_boosting
 from bottega.training.fitted import Rows
 from bottega.training.reference import model_function
+from bottega.training.settings import BoostingSettings
 
 SETTINGS = BoostingSettings(rounds=80, patience=5, depth=4, learning_rate=0.3, min_child_weight=20.0, l2=1.0)
 

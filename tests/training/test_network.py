@@ -5,18 +5,11 @@ import onnx
 import pytest
 import torch
 
+from bottega.training.deepeta import DeepEta, LinearAttention
 from bottega.training.fitted import Rows
-from bottega.training.network import (
-    DeepEta,
-    LinearAttention,
-    NetworkSettings,
-    asymmetric_huber,
-    export_network,
-    fit_network,
-    quantile_edges,
-    train_network,
-)
+from bottega.training.network import asymmetric_huber, export_network, fit_network, quantile_edges, train_network
 from bottega.training.reference import model_function
+from bottega.training.settings import NetworkSettings
 
 INPUTS = ("pu", "do", "hour", "km")
 SETTINGS = NetworkSettings(("pu", "do"), "hour", 24, width=4, buckets=8, hash_size=16, hidden=8, epochs=3, batch=128)

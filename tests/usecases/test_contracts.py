@@ -1,6 +1,8 @@
 """Every use case keeps every contract of tests/checks.py."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +21,13 @@ def test_there_is_a_use_case_and_an_unknown_one_is_named():
     assert "eta" in NAMES
     with pytest.raises(NotFound, match=r"no use case 'nope'\. There are: .*eta"):
         find("nope")
+
+
+def test_declarations_are_light():
+    heavy = ("torch", "xgboost", "sklearn", "onnx", "onnxruntime", "mlflow", "evidently", "ibis", "duckdb")
+    code = f"import sys, usecases; usecases.discover(); sys.exit(str([m for m in {heavy} if m in sys.modules]))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stderr.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", NAMES)

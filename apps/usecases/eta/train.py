@@ -7,11 +7,10 @@ import pandas as pd
 
 from bottega.features.plan import Bucket
 from bottega.times import local_us
-from bottega.training.boosting import BoostingSettings
 from bottega.training.encoding import LOG_MEAN, LOG_ROWS, LOG_SPREAD, PairEncoding
 from bottega.training.interval import IntervalSettings
-from bottega.training.network import NetworkSettings
 from bottega.training.recipe import ModelSpec, Sources, Target
+from bottega.training.settings import BoostingSettings, NetworkSettings
 from usecases.eta.features import CITY_TIMEZONE
 
 target = Target("duration_min", "min", answer="eta_min", low="low_min", high="high_min")

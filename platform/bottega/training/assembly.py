@@ -10,7 +10,7 @@ from bottega.features.plan import Columns, FeaturePlan, Function, Lookup, Parts,
 from bottega.features.static import StaticView
 from bottega.progress import Progress, silent
 from bottega.training.baseline import fit_baseline
-from bottega.training.boosting import BoostingSettings, fit_boosting
+from bottega.training.boosting import fit_boosting
 from bottega.training.encoding import Grid, Pairs, encode_out_of_fold, fit_encoding
 from bottega.training.evaluate import BASELINE_TABLE
 from bottega.training.examples import Examples
@@ -20,6 +20,7 @@ from bottega.training.network import fit_network
 from bottega.training.package import ModelPackage, PackageInfo, Trained
 from bottega.training.recipe import ModelSpec, Recipe, Sources, needed
 from bottega.training.reference import model_function, no_online_store
+from bottega.training.settings import BoostingSettings
 from bottega.training.trace import trace
 
 SAMPLES = 256

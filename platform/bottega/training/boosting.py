@@ -1,7 +1,6 @@
 """Gradient-boosted trees by XGBoost on the log residual, stopped by the error in the label's own unit."""
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,30 +8,9 @@ import xgboost
 
 from bottega.progress import Progress, silent
 from bottega.training.fitted import Fitted, Rows
+from bottega.training.settings import BoostingSettings
 
 TASK = "Boosting trees"
-
-
-@dataclass(frozen=True)
-class BoostingSettings:
-    """The booster's settings; `patience` is in rounds, `huber_slope` in log units.
-
-    The loss is the pseudo-Huber loss: near its middle a square, outside an absolute error.
-    """
-
-    rounds: int = 600
-    patience: int = 50
-    depth: int = 8
-    learning_rate: float = 0.04
-    l2: float = 50.0
-    min_child_weight: float = 300.0
-    huber_slope: float = 0.2
-    row_share: float = 0.7
-    column_share: float = 0.6
-
-    def quick(self) -> "BoostingSettings":
-        """The same, learned in fewer and larger steps."""
-        return dataclasses.replace(self, rounds=max(1, self.rounds // 3), learning_rate=self.learning_rate * 2)
 
 
 def fit_boosting(

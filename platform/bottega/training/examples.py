@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.offline import training_set
 from bottega.features.plan import Columns, Online
 from bottega.progress import Progress, silent
 from bottega.times import from_epoch_us
@@ -52,6 +51,8 @@ def make_examples(
     The sources may reach further back than `since`: the features of the first rows then have a history.
     Raises InvalidInput where there is no row.
     """
+    from bottega.features.offline import training_set  # here, so that a use case is declared without its engine
+
     labels = recipe.labels(sources)
     at_us = _epoch_us(labels["requested_at"])
     inside = (at_us >= since_us) & (at_us < until_us)

@@ -15,11 +15,10 @@ from bottega.features.on_request import OnRequest, function_steps
 from bottega.features.plan import Bucket, Calendar, FeaturePlan, Function, Lookup, Model, Stack, Step, step_outputs
 from bottega.features.refs import View, reference_steps
 from bottega.schema import Field
-from bottega.training.boosting import BoostingSettings
 from bottega.training.encoding import LOG_MEAN, LOG_ROWS, LOG_SPREAD, PairEncoding
 from bottega.training.interval import IntervalSettings
-from bottega.training.network import NetworkSettings
 from bottega.training.package import Kind
+from bottega.training.settings import BoostingSettings, NetworkSettings
 
 Sources = Mapping[str, pd.DataFrame]
 """The tables that a use case's views and labels are made of, by the views' source names."""

@@ -2,15 +2,17 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
-import xgboost
 
 from bottega.errors import InvalidInput
 from bottega.features.plan import Columns, NumericFunction, OnlineRead, Parts, Predict, check_request, run_steps
 from bottega.training.package import Kind, ModelPackage
+
+if TYPE_CHECKING:
+    import onnxruntime
+    import xgboost
 
 
 class Reference:
@@ -43,6 +45,8 @@ def no_online_store(view: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) 
 
 def onnx_session(content: bytes, threads: int = 1) -> "onnxruntime.InferenceSession":
     """A session on the CPU that does not change the order of sums."""
+    import onnxruntime  # here, so that a use case is declared without it
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -64,13 +68,15 @@ def onnx_function(content: bytes) -> NumericFunction:
 def model_function(kind: Kind, content: bytes, threads: int = 1) -> Predict:
     """The model of a package: (batch, features) float32 to (batch, outputs) float32."""
     if kind == "trees":
+        import xgboost
+
         booster = xgboost.Booster({"nthread": threads})
         booster.load_model(bytearray(content))
         return functools.partial(_predict_trees, booster)
     return functools.partial(_predict_network, onnx_session(content, threads))
 
 
-def _predict_trees(booster: xgboost.Booster, features: np.ndarray) -> np.ndarray:
+def _predict_trees(booster: "xgboost.Booster", features: np.ndarray) -> np.ndarray:
     found = booster.inplace_predict(features, validate_features=False)
     return np.asarray(found, np.float32).reshape(len(features), -1)
 

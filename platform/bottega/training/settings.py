@@ -1,0 +1,55 @@
+"""Settings of the models: light to import, since every use case declares some."""
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BoostingSettings:
+    """The booster's settings; `patience` is in rounds, `huber_slope` in log units.
+
+    The loss is the pseudo-Huber loss: near its middle a square, outside an absolute error.
+    """
+
+    rounds: int = 600
+    patience: int = 50
+    depth: int = 8
+    learning_rate: float = 0.04
+    l2: float = 50.0
+    min_child_weight: float = 300.0
+    huber_slope: float = 0.2
+    row_share: float = 0.7
+    column_share: float = 0.6
+
+    def quick(self) -> "BoostingSettings":
+        """The same, learned in fewer and larger steps."""
+        return dataclasses.replace(self, rounds=max(1, self.rounds // 3), learning_rate=self.learning_rate * 2)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Sizes and training of the network.
+
+    `ids` name the input columns that hold ids, `segment` the column of small whole numbers below `segments` that the
+    calibration layer corrects by; the other inputs are continuous.
+    `asymmetry` above 1 makes an answer that is too low cost more; `huber_width` is in log units.
+    """
+
+    ids: tuple[str, ...]
+    segment: str
+    segments: int
+    width: int = 16
+    buckets: int = 32
+    hash_size: int = 512
+    hidden: int = 128
+    dropout: float = 0.2
+    epochs: int = 6
+    batch: int = 1024
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-4
+    huber_width: float = 0.2
+    asymmetry: float = 1.1
+
+    def quick(self) -> "NetworkSettings":
+        """The same with fewer epochs."""
+        return dataclasses.replace(self, epochs=max(1, self.epochs // 2))
