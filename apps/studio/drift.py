@@ -79,7 +79,7 @@ def drift_chart(table: pd.DataFrame, summary: Summary) -> alt.LayerChart:
         .mark_bar(height=16, cornerRadiusEnd=2)
         .encode(
             y=alt.Y("column:N", title=None, sort=None, axis=alt.Axis(labelFontSize=12, domain=False, ticks=False)),
-            x=alt.X("of_limit:Q", title="Score, as a multiple of its limit"),
+            x=alt.X("of_limit:Q", title="Score, as a multiple of its limit", axis=alt.Axis(tickCount=6)),
             color=colour,
             tooltip=[
                 alt.Tooltip("column:N", title="Column"),

@@ -116,7 +116,7 @@ def mae_chart(found: History, period: Period, level: pd.DataFrame, marks: pd.Dat
     rule = alt.Chart(level).mark_rule(strokeDash=[5, 4], color=MUTED).encode(y="mae:Q")
     text = (
         alt.Chart(level)
-        .mark_text(align="right", dy=-6, color=MUTED, fontSize=11)
+        .mark_text(align="left", dx=6, color=MUTED, fontSize=11)
         .encode(y="mae:Q", x=alt.value("width"), text="name:N")
     )
     chart = alt.layer(rule, text, line, *_marks(marks)).properties(
@@ -159,7 +159,7 @@ def sums_chart(found: History, marks: pd.DataFrame) -> alt.LayerChart:
     rule = alt.Chart(threshold).mark_rule(color=ALARM, strokeDash=[5, 4]).encode(y="sum:Q")
     text = (
         alt.Chart(threshold)
-        .mark_text(align="right", dy=-6, color=ALARM, fontSize=11)
+        .mark_text(align="left", dx=6, color=ALARM, fontSize=11)
         .encode(y="sum:Q", x=alt.value("width"), text="name:N")
     )
     subtitle = "CUSUM of the hourly median log error: a lasting shift adds up, the noise of single trips cancels"
@@ -170,13 +170,13 @@ def sums_chart(found: History, marks: pd.DataFrame) -> alt.LayerChart:
 
 
 def _marks(marks: pd.DataFrame) -> list[alt.Chart]:
-    """Lines at the moments, what happened beside them: deployments in the first row, alarms in the second."""
+    """Lines at the moments, what happened beside them: deployments on the right, alarms on the left, a row lower."""
     base = alt.Chart(marks).encode(x="at:T", color=alt.Color("colour:N", scale=None), tooltip=["what:N", "why:N"])
-    text = base.mark_text(align="left", dx=4, fontSize=11, baseline="top").encode(text="what:N")
+    live, alarm = (base.transform_filter(f"datum.colour {sign} '{ALARM}'") for sign in ("!=", "=="))
     return [
         base.mark_rule(strokeWidth=1.2, opacity=0.8),
-        text.transform_filter(f"datum.colour != '{ALARM}'").encode(y=alt.value(2)),
-        text.transform_filter(f"datum.colour == '{ALARM}'").encode(y=alt.value(16)),
+        live.mark_text(align="left", dx=4, fontSize=11, baseline="top").encode(text="what:N", y=alt.value(2)),
+        alarm.mark_text(align="right", dx=-4, fontSize=11, baseline="top").encode(text="what:N", y=alt.value(16)),
     ]
 
 

@@ -114,7 +114,8 @@ def _serving(found: Snapshot) -> Stage:
             "Serving", "alarm" if failure else "empty", "no answer", detail, f"bottega deploy {found.usecase}@champion"
         )
     total = live.stages.get("total", {})
-    detail = f"version {live.model_version}, {live.requests:,} requests, {live.rows:,} rows"
+    asked = "1 request" if live.requests == 1 else f"{live.requests:,} requests"
+    detail = f"version {live.model_version}, {asked}, {live.rows:,} rows"
     if failure:
         return Stage("Serving", "alarm", f"version {live.model_version} stays", failure)
     if "p50_us" not in total:
