@@ -14,7 +14,6 @@ from bottega.monitoring.quality import quality
 from bottega.monitoring.reference import Normal, load_reference
 from bottega.serving.log import read_predictions
 from bottega.workspace import Workspace
-from studio.reading import ASKED_HERE
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ def _history(root: str, usecase: str, monitor: Monitor, sizes: tuple[tuple[int, 
 def measure(workspace: Workspace, usecase: str, monitor: Monitor) -> History:
     """Join the whole log with its labels, and judge each version by its own reference."""
     asked = read_predictions(workspace, usecase)
-    asked = asked[~asked["request_id"].str.startswith(ASKED_HERE)]
     if asked.empty:
         raise NotFound(
             f"No prediction of {usecase} is logged yet.", next_step="Send requests to the server: 'bottega demo' does."

@@ -21,8 +21,6 @@ from bottega.training.package import PackageInfo
 from bottega.workspace import Workspace
 
 TIMEOUT_S = 3.0
-ASKED_HERE = "studio-"
-"""Ids of the Studio's own requests begin with this: the log tells them from real ones."""
 
 
 def open_workspace() -> tuple[Settings, Workspace]:

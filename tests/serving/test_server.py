@@ -135,6 +135,15 @@ def test_a_server_of_an_empty_workspace_waits_for_its_first_deployment(fresh: Fr
         assert client.predict("eta", [ROW]).model_version == 1
 
 
+def test_a_question_that_will_get_no_label_stays_out_of_the_log(fresh: Fresh) -> None:
+    workspace = fresh()
+    with running(workspace), Client.from_workspace(workspace) as client:
+        asked = client.predict("eta", [ROW], ids=["what-if"], logged=False)
+        assert client.predict("eta", [ROW], ids=["real"]).answers == asked.answers
+        client.wait_for_log()
+    assert read_predictions(workspace, "eta")["request_id"].tolist() == ["real"]
+
+
 def test_sigterm_ends_well_and_the_log_has_every_row(fresh: Fresh) -> None:
     workspace = fresh()
     process = start(workspace, "127.0.0.1", 0)

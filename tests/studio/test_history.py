@@ -12,7 +12,6 @@ from bottega.serving.log import read_predictions
 from bottega.workspace import Workspace
 from studio.error_over_time import moments
 from studio.history import measure
-from studio.reading import ASKED_HERE
 
 Log = Callable[[Workspace, pd.DataFrame], None]
 
@@ -38,14 +37,6 @@ def test_alarms_and_deployments_stand_on_the_requests_clock(watched: Workspace, 
     assert marks["what"].tolist() == ["alarm, version 1", "version 1 live"]
     assert marks["at"].iloc[1] == pd.Timestamp("2024-03-04 00:00")  # midnight, city time
     assert pd.Timestamp("2024-03-07") < marks["at"].iloc[0] < pd.Timestamp("2024-03-09")
-
-
-def test_questions_from_the_studio_itself_are_not_judged(
-    workspace: Workspace, monitor: Monitor, some_outcomes: pd.DataFrame, log: Log
-) -> None:
-    log(workspace, some_outcomes.assign(request_id=ASKED_HERE + some_outcomes["request_id"]))
-    with pytest.raises(NotFound, match="No prediction"):
-        measure(workspace, "eta", monitor)
 
 
 def test_predictions_without_labels_have_no_error(

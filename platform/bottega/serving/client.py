@@ -90,13 +90,23 @@ class Client:
         self._http.close()
 
     def predict(
-        self, usecase: str, rows: Sequence[Mapping[str, object]], ids: Sequence[str] | None = None
+        self,
+        usecase: str,
+        rows: Sequence[Mapping[str, object]],
+        ids: Sequence[str] | None = None,
+        *,
+        logged: bool = True,
     ) -> Predictions:
-        """Answers for rows of request fields; times are text with an offset, or aware datetimes."""
+        """Answers for rows of request fields; times are text with an offset, or aware datetimes.
+
+        `logged=False` keeps them out of the prediction log: for questions that will never get a label.
+        """
         body: dict[str, object] = {"rows": list(rows)}
         if ids is not None:
             body["ids"] = list(ids)
-        return _decode(self._post(f"/v1/{usecase}/predict", msgspec.json.encode(body)), Predictions)
+        headers = {} if logged else {"x-bottega-log": "off"}
+        path = f"/v1/{usecase}/predict"
+        return _decode(self._request("POST", path, msgspec.json.encode(body), headers), Predictions)
 
     def infer(self, model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Tensors in, tensors out, by the Open Inference Protocol."""
@@ -131,10 +141,12 @@ class Client:
     def _post(self, path: str, body: bytes) -> bytes:
         return self._request("POST", path, body)
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    def _request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         for attempt in range(self._retries + 1):
             try:
-                response = self._http.request(method, path, content=body)
+                response = self._http.request(method, path, content=body, headers=headers)
             except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
                 if attempt == self._retries:
                     raise Unavailable(
