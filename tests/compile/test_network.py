@@ -100,7 +100,7 @@ def compiled(model: bytes, folder: Path, outputs: int, target: Target | None = N
     native.build(program.module(), target or host(), folder / KERNELS)
     np.savez(folder / CONSTANTS, allow_pickle=False, **program.constants)
     natives = load_natives(folder, program.entries)
-    return {size: matrix_function(natives[network.entry(size)], WIDTH, outputs) for size in network.SIZES}
+    return {size: matrix_function(natives[network.entry(size)], WIDTH, outputs, size) for size in network.SIZES}
 
 
 @pytest.mark.parametrize(("make", "outputs"), [(transformer, 1), (odd_sizes, 1), (reductions, 24 + WIDTH + 24)])
@@ -109,7 +109,7 @@ def test_every_size_answers_as_onnx_runtime(make, outputs: int, tmp_path: Path) 
     reference = onnx_engine.model(model)
     for size, run in compiled(model, tmp_path, outputs).items():
         features = np.random.default_rng(size).standard_normal((size, WIDTH)).astype(np.float32)
-        np.testing.assert_allclose(run(features, size), reference(features), rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(run(features), reference(features), rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("level", ["x86-64-v3", "x86-64"])
@@ -119,7 +119,7 @@ def test_narrower_registers(level: str, tmp_path: Path) -> None:
     model = transformer()
     features = np.random.default_rng(0).standard_normal((16, WIDTH)).astype(np.float32)
     run = compiled(model, tmp_path, 1, named(level))[16]
-    np.testing.assert_allclose(run(features, 16), onnx_engine.model(model)(features), rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(run(features), onnx_engine.model(model)(features), rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 15, 16, 17, 20, 64, 257, 1000])
@@ -149,7 +149,7 @@ def test_look_ups_out_of_range_read_no_foreign_memory(tmp_path: Path) -> None:
     run = compiled(g.model(g.add("Flatten", rows, axis=1)), tmp_path, 4)[4]
     features = np.zeros((4, WIDTH), np.float32)
     features[:, 0] = [9, 10, 1e9, -1e9]
-    answer = run(features, 4)
+    answer = run(features)
     np.testing.assert_array_equal(answer[1:3], answer[[0, 0]])
     assert np.isfinite(answer).all()
 

@@ -55,7 +55,7 @@ def assert_all_equal(booster: xgboost.Booster, features: np.ndarray, folder: Pat
     ensemble, expected = read_xgboost(ubj(booster)), reference(booster, features)
     np.testing.assert_array_equal(predict(ensemble, features), expected)
     for run in kernels(ensemble, folder).values():
-        np.testing.assert_array_equal(run(features, len(features)), expected)
+        np.testing.assert_array_equal(run(features), expected)
     np.testing.assert_allclose(model(tree_onnx.to_onnx(ensemble))(features), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_any_number_of_rows(tmp_path: Path) -> None:
     for run in kernels(read_xgboost(ubj(booster)), tmp_path).values():
         for count in (1, 2, 31, 32, 33, 64, 257):
             features = rows(count, seed=count)
-            np.testing.assert_array_equal(run(features, count), reference(booster, features))
+            np.testing.assert_array_equal(run(features), reference(booster, features))
 
 
 @pytest.mark.parametrize(

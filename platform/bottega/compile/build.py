@@ -17,7 +17,8 @@ from bottega.compile import native, onnx_engine
 from bottega.compile.candidates import Lowered, lower_package
 from bottega.compile.manifest import Bucket, Manifest, Parity, Tensor, Trained, hashes, write_manifest
 from bottega.compile.measure import choose
-from bottega.compile.runtime import CONSTANTS, KERNELS, REFERENCE, TABLES, Model, load_natives
+from bottega.compile.model import Model
+from bottega.compile.runtime import CONSTANTS, KERNELS, REFERENCE, TABLES, load_natives
 from bottega.compile.target import Target, host, misfit
 from bottega.compile.verify import check_answers, check_model
 from bottega.errors import Conflict, InvalidInput, Unsupported

@@ -74,10 +74,11 @@ def column_function(native: Native, inputs: int, outputs: int) -> Callable[..., 
     return run
 
 
-def matrix_function(native: Native, width: int, outputs: int) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A model: (batch, width) float32 and the rows to run it with, at least the batch, to (batch, outputs) float32.
+def matrix_function(native: Native, width: int, outputs: int, rows: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """A model: (batch, width) float32 to fresh (batch, outputs) float32.
 
-    Rows beyond the batch are what the last call left there; the answer does not hold theirs.
+    `rows` is the number of rows that the function takes, if that is fixed: at least the batch. The rows beyond it are
+    what the last call left there; the answer does not hold theirs.
     """
 
     def bind(rows: int) -> BoundCall:
@@ -85,10 +86,11 @@ def matrix_function(native: Native, width: int, outputs: int) -> Callable[[np.nd
 
     calls = CallsOfThread(bind)
 
-    def run(features: np.ndarray, rows: int) -> np.ndarray:
-        call = calls.get(rows)
-        call.inputs[0][: len(features)] = features
+    def run(features: np.ndarray) -> np.ndarray:
+        batch = len(features)
+        call = calls.get(rows or batch)
+        call.inputs[0][:batch] = features
         call()
-        return call.outputs[0][: len(features)].copy()
+        return call.outputs[0][:batch].copy()
 
     return run

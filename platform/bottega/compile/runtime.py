@@ -5,15 +5,16 @@ lacks what the native code was built for. Calls run on the calling thread and no
 threads: each has buffers of its own. Several artefacts live in one process.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bottega.compile import library, onnx_engine
-from bottega.compile.calls import Native, column_function, matrix_function
+from bottega.compile.calls import Native, column_function
 from bottega.compile.executor import bind_check, bind_steps
-from bottega.compile.manifest import Bucket, Manifest, read_manifest
+from bottega.compile.manifest import Manifest, read_manifest
+from bottega.compile.model import Model
 from bottega.compile.target import misfit
 from bottega.errors import InvalidInput
 from bottega.features.plan import (
@@ -33,8 +34,6 @@ TABLES = "tables.npz"
 REFERENCE = "model.onnx"
 FUNCTION = "function_"
 
-_Engine = Callable[[np.ndarray], np.ndarray]
-
 
 class Artifact:
     """One version of one use case. `fallback` says why native code is not used; empty where it is."""
@@ -43,7 +42,7 @@ class Artifact:
         self,
         manifest: Manifest,
         tables: Tables,
-        model: "Model",
+        model: Model,
         functions: Mapping[str, NumericFunction],
         read_online: OnlineRead,
         fallback: str = "",
@@ -101,72 +100,13 @@ class Artifact:
 
         Raises InvalidInput for another datatype or shape, and for infinite values.
         """
+        self.model.check(features)
         return self.model(features)
 
     def after_model(self, ready: Columns, predicted: np.ndarray) -> Columns:
         """Columns before the model and its output, (batch, outputs), to the answer's columns."""
         done = self._after({**ready, **dict(zip(self._outputs, predicted.T, strict=True))})
         return {name: done[name] for name in self._answer}
-
-
-class Model:
-    """The model alone: cuts a batch by the manifest's buckets and runs each part on the bucket's engine."""
-
-    def __init__(
-        self,
-        plan: FeaturePlan,
-        buckets: Sequence[Bucket],
-        natives: Mapping[str, Native],
-        open_reference: Callable[[], _Engine],
-    ) -> None:
-        self._names = plan.features
-        self.width, self.outputs = len(self._names), len(plan.model().outputs)
-        self._buckets = buckets
-        self._native = {
-            name: matrix_function(native, self.width, self.outputs)
-            for name, native in natives.items()
-            if not name.startswith(FUNCTION)
-        }
-        self._open_reference = open_reference
-        self._reference: _Engine | None = None
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """(batch, features) float32 to (batch, outputs) float32."""
-        self.check(features)
-        parts, start = [], 0
-        while start < len(features):
-            bucket = self._bucket(len(features) - start)
-            part = features[start : start + (bucket.rows or bucket.batch)]
-            parts.append(self._run(bucket, part))
-            start += len(part)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def check(self, features: np.ndarray) -> None:
-        """Raise InvalidInput unless native code may see the matrix."""
-        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self.width:
-            raise InvalidInput(
-                f"The features are {features.dtype} of shape {features.shape}.",
-                next_step=f"Give float32 of shape (batch, {self.width}): {', '.join(self._names)}.",
-            )
-        if not len(features):
-            raise InvalidInput("The batch is empty.", next_step="Give at least one row.")
-        if np.isinf(features).any():
-            row, column = np.argwhere(np.isinf(features))[0]
-            raise InvalidInput(
-                f"{self._names[column]} is {features[row, column]} in row {row}.",
-                next_step="Features are finite, or NaN where missing.",
-            )
-
-    def _bucket(self, rows: int) -> Bucket:
-        return next((bucket for bucket in self._buckets if rows <= bucket.batch), self._buckets[-1])
-
-    def _run(self, bucket: Bucket, features: np.ndarray) -> np.ndarray:
-        native = self._native.get(bucket.entry)
-        if bucket.engine == "tvm" and native:
-            return native(features, bucket.rows or len(features))
-        if self._reference is None:
-            self._reference = self._open_reference()
-        return self._reference(features)
 
 
 def load_natives(path: Path, entries: Mapping[str, Sequence[str]]) -> dict[str, Native]:

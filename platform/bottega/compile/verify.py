@@ -9,8 +9,9 @@ from bottega.compile import onnx_engine
 from bottega.compile.calls import Native
 from bottega.compile.candidates import Lowered
 from bottega.compile.manifest import Bucket, Parity
-from bottega.compile.parity import MODEL_TOLERANCE, probes, relative_error, require
-from bottega.compile.runtime import Artifact, Model
+from bottega.compile.model import Model
+from bottega.compile.parity import TOLERANCE, probes, relative_error, require
+from bottega.compile.runtime import Artifact
 from bottega.training.package import ModelPackage
 from bottega.training.reference import Reference
 
@@ -34,7 +35,7 @@ def check_model(
     for bucket in [*candidates, Bucket(len(rows), "onnxruntime", "")]:
         model = Model(plan, (bucket,), natives, lambda: onnx_engine.model(lowered.onnx))
         error = relative_error(model(rows), expected)
-        require(f"{bucket.entry or 'the ONNX model'} at batch {bucket.batch}", error, MODEL_TOLERANCE)
+        require(f"{bucket.entry or 'the ONNX model'} at batch {bucket.batch}", error, TOLERANCE[package.info.kind])
         worst = max(worst, error if bucket.entry else 0.0)
     return Parity(worst, len(rows), "XGBoost" if trees else "ONNX Runtime")
 
@@ -49,7 +50,7 @@ def check_answers(package: ModelPackage, folder: Path, key: bytes) -> None:
     answers = Artifact.load(folder, key, _MadeUp).predict(package.samples)
     expected = Reference(package, _MadeUp).predict(package.samples)
     for name in expected:
-        require(f"The answer {name!r}", relative_error(answers[name], expected[name]), MODEL_TOLERANCE)
+        require(f"The answer {name!r}", relative_error(answers[name], expected[name]), TOLERANCE[package.info.kind])
 
 
 class _MadeUp(dict[str, np.ndarray]):
