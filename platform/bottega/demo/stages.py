@@ -15,7 +15,7 @@ from bottega.pipeline.replay import request_rows
 from bottega.pipeline.train import Options, train
 from bottega.pipeline.trial import try_load
 from bottega.pipeline.views import check_parity, materialize_views
-from bottega.pipeline.watch import live_version, watch_live
+from bottega.pipeline.watch import drift_since_training, live_version, watch_live
 from bottega.progress import Progress
 from bottega.registry import Registry
 from bottega.serving.client import Client
@@ -110,9 +110,7 @@ class Demo:
         report = self._replay(start, end, retrain=True)
         at = report.alarm_at
         begin = self.scenario.incident_at
-        released = report.phase("after_retrain")
-        since = start if released is None or not released.rows else released.since
-        drift = watch_live(self.usecase, self.workspace, since, end, now=end, progress=self.progress).drift
+        drift = drift_since_training(self.usecase, self.workspace, version, end).verdict
         return {
             "loop": msgspec.to_builtins(report),
             "alarm_after_h": None if at is None or begin is None else (at - begin).total_seconds() / 3600,

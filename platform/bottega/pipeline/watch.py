@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from bottega.errors import NotFound
+from bottega.monitoring.drift import Drift, drift_report
 from bottega.monitoring.labels import read_labels
 from bottega.monitoring.reference import load_reference
 from bottega.monitoring.report import Summary, save_report, summary
@@ -57,6 +58,18 @@ def watch_live(
     )
     save_report(workspace, found)
     return summary(found)
+
+
+def drift_since_training(usecase: UseCase, workspace: Workspace, version: int, until: datetime) -> Drift:
+    """How far the newest week of requests before `until` is from what a version was trained on, whichever is live now.
+
+    Raises InvalidInput where there are too few requests.
+    """
+    since = until - timedelta(seconds=usecase.monitor.drift_window_s)
+    asked = read_predictions(workspace, usecase.name, since, until).drop_duplicates("request_id", keep="last")
+    folder = workspace.monitoring / usecase.name / "drift"
+    rows = load_reference(workspace, usecase.name, version).rows
+    return drift_report(rows, asked, usecase.monitor, folder, f"since_version_{version}")
 
 
 def _span(workspace: Workspace, usecase: str, version: int) -> tuple[datetime, datetime]:
