@@ -1,6 +1,8 @@
 """Build: what is written, what is refused, and that nothing half-made stays."""
 
+import dataclasses
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,11 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from bottega.compile import native
 from bottega.compile.build import STAGES, build_artifact
 from bottega.compile.explain import explain
 from bottega.compile.runtime import Artifact
 from bottega.compile.target import Target, host, misfit, named
-from bottega.errors import Conflict, IntegrityError, InvalidInput, Unsupported
+from bottega.errors import Conflict, IntegrityError, InvalidData, InvalidInput, Unavailable, Unsupported
 from bottega.features.plan import save_tables
 from bottega.training.package import ModelPackage
 from bottega.training.reference import Reference
@@ -40,6 +43,59 @@ def test_a_measured_build_of_trees(made: SimpleNamespace, trees_package: Path, t
 def test_a_version_is_never_overwritten(made: SimpleNamespace, trees_package: Path, trees_artifact: Path) -> None:
     with pytest.raises(Conflict, match="exists"):
         build_artifact(trees_package, trees_artifact, version="1", key=made.key)
+
+
+def test_a_version_that_another_build_wrote_meanwhile(
+    made: SimpleNamespace, trees_package: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "1"
+
+    def other(task: str, done: int, total: int) -> None:
+        if done == total:
+            out.mkdir()
+            (out / "manifest.json").write_text("another build's")
+
+    with pytest.raises(Conflict, match="exists"):
+        build_artifact(trees_package, out, version="1", key=made.key, measure=False, progress=other)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert (out / "manifest.json").read_text() == "another build's"
+
+
+# numpy leaves the file open when it finds that a .npz is no archive.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("missing", ["package.json", "model.ubj", "samples.npz", "tables.npz"])
+def test_folders_that_are_no_package(missing: str, made: SimpleNamespace, trees_package: Path, tmp_path: Path) -> None:
+    package = shutil.copytree(trees_package, tmp_path / "package")
+    for damage in (lambda path: path.write_bytes(path.read_bytes()[:30]), lambda path: path.unlink()):
+        damage(package / missing)
+        with pytest.raises(InvalidData):
+            build_artifact(package, tmp_path / "1", version="1", key=made.key)
+    assert not (tmp_path / "1").exists()
+
+
+def test_a_package_without_rows_to_check(made: SimpleNamespace, trees_package: Path, tmp_path: Path) -> None:
+    loaded = ModelPackage.load(trees_package)
+    dataclasses.replace(loaded, inputs=loaded.inputs[:0]).save(tmp_path / "package")
+    with pytest.raises(InvalidData, match="inputs"):
+        build_artifact(tmp_path / "package", tmp_path / "1", version="1", key=made.key)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the ziglang package is installed on Linux only")
+def test_a_machine_without_a_c_compiler(
+    made: SimpleNamespace, trees_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    build_artifact(trees_package, tmp_path / "1", version="1", key=made.key, measure=False)
+    assert np.isfinite(Artifact.load(tmp_path / "1", made.key).predict_raw(np.zeros((1, 9), np.float32))).all()
+
+
+def test_a_machine_without_any_linker(
+    made: SimpleNamespace, trees_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    with pytest.raises(Unavailable, match="ziglang"):
+        build_artifact(trees_package, tmp_path / "1", version="1", key=made.key, measure=False)
 
 
 @pytest.mark.parametrize("buckets", [(), (0, 4), (-1,)])

@@ -4,6 +4,7 @@ lower -> compile -> check parity -> measure -> sign -> rename. Everything happen
 target, so there is a whole artefact or none.
 """
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 
 from bottega.compile import native, onnx_engine
-from bottega.compile.candidates import Lowered, lower_package
+from bottega.compile.candidates import Lowered, load_package, lower_package
 from bottega.compile.manifest import Bucket, Manifest, Parity, Tensor, Trained, hashes, write_manifest
 from bottega.compile.measure import choose
 from bottega.compile.model import Model
@@ -60,27 +61,41 @@ def build_artifact(
 ) -> Manifest:
     """Compile the package in `package` into the folder `out`, signed with `key`.
 
-    Without `measure`, native code is taken where there is any. Raises Conflict where `out` exists, IntegrityError where
-    an answer differs from the reference's, Unsupported for a model that cannot be compiled, or for a target that this
-    machine is not.
+    Without `measure`, native code is taken where there is any. Raises Conflict where `out` exists, InvalidData where
+    `package` is no model package, IntegrityError where an answer differs from the reference's, Unsupported for a model
+    that cannot be compiled, or for a target that this machine is not.
     """
     if out.exists():
-        raise Conflict(f"The artefact {out} exists.", next_step="Versions never change: register a new one.")
+        raise _exists(out)
     order = _Order(version, key, _ascending(buckets), measure, target or host(), progress)
     if reason := misfit(order.target):
         raise Unsupported(f"The target does not run here, so parity cannot be checked: {reason}.")
-    loaded = ModelPackage.load(package)
+    loaded = load_package(package)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
         try:
             manifest = _build(loaded, staging, order)
             staging.chmod(0o755)
-            staging.rename(out)
+            _rename(staging, out)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
     return manifest
+
+
+def _exists(out: Path) -> Conflict:
+    return Conflict(f"The artefact {out} exists.", next_step="Versions never change: register a new one.")
+
+
+def _rename(staging: Path, out: Path) -> None:
+    """Raises Conflict where another build of the same version was faster."""
+    try:
+        staging.rename(out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise _exists(out) from None
+        raise
 
 
 def _ascending(buckets: Sequence[int]) -> tuple[int, ...]:

@@ -1,6 +1,10 @@
 """From a package to TIR: the program, and the native functions that may serve each batch size."""
 
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
 
 from bottega.compile import network, tree_kernels, tree_onnx
 from bottega.compile.functions import add_functions
@@ -8,7 +12,7 @@ from bottega.compile.manifest import Bucket
 from bottega.compile.program import Program
 from bottega.compile.target import Target
 from bottega.compile.trees import read_xgboost
-from bottega.errors import InvalidInput, Unsupported
+from bottega.errors import InvalidData, InvalidInput, Unsupported
 from bottega.training.package import ModelPackage
 
 
@@ -29,6 +33,20 @@ class Lowered:
             return [Bucket(batch, "tvm", name) for name in tree_kernels.NAMES]
         size = network.size_for(batch)
         return [Bucket(batch, "tvm", network.entry(size), size)]
+
+
+def load_package(folder: Path) -> ModelPackage:
+    """The package. Raises InvalidData where the folder is none, or holds no model inputs to check parity on."""
+    try:
+        package = ModelPackage.load(folder)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+        raise InvalidData(f"{folder} is no model package: {error}.", next_step="Train and register it again.") from None
+    if not len(package.inputs) or package.inputs.shape[1] != len(package.info.plan.features):
+        raise InvalidData(
+            f"{folder} holds model inputs of shape {package.inputs.shape}.",
+            next_step=f"Parity is checked on real rows of its {len(package.info.plan.features)} features: add some.",
+        )
+    return package
 
 
 def lower_package(package: ModelPackage, target: Target) -> Lowered:
