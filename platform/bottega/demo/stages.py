@@ -84,7 +84,7 @@ class Demo:
         deploy_version(self.workspace, f"{name}/{version}", "first champion of the demo")
         requests = self._requests()
         with Client.from_workspace(self.workspace) as client:
-            answer = client.predict(name, requests[:1]).answers[0]
+            answer = client.predict(name, requests[:1], logged=False).answers[0]
         trial = try_load(self.workspace, name, [msgspec.json.encode(request) for request in requests])
         return {
             "request": requests[0],
