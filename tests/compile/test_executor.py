@@ -105,9 +105,27 @@ def test_keys_out_of_every_range() -> None:
         "b": np.array([2**63 - 1, -(2**63), 4, -1, 0, 3, 1]),
     }
     expected = run_steps(PLAN.steps, columns, parts())
-    found = bind_steps(PLAN.steps, parts())(columns)
-    for name, wanted in expected.items():
-        np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+    bound = bind_steps(PLAN.steps, parts())
+    for name, found in bound(columns).items():
+        np.testing.assert_array_equal(found, expected[name], err_msg=name)
+    for row in range(7):
+        for name, found in bound({name: column[row : row + 1] for name, column in columns.items()}).items():
+            np.testing.assert_array_equal(found, expected[name][row : row + 1], err_msg=name)
+
+
+@pytest.mark.parametrize("key", [1.0, 1.5, -0.5, np.nan, np.inf, 1e300, 2.0, 3.0])
+def test_keys_that_are_floats(key: float) -> None:
+    steps = (Lookup("one", ("a",), {"value": "value"}),)
+    bound = bind_steps(steps, parts())
+    for column in (np.array([key]), np.array([key, 2.0])):
+        expected = run_steps(steps, {"a": column}, parts())["value"]
+        np.testing.assert_array_equal(bound({"a": column})["value"], expected)
+
+
+def test_tables_cannot_be_written_through_an_answer() -> None:
+    found = bind_steps((Lookup("one", ("a",), {"value": "value"}),), parts())({"a": np.array([1])})
+    with pytest.raises(ValueError, match="read-only"):
+        found["value"][0] = 0.0
 
 
 def test_the_request_is_left_alone() -> None:

@@ -59,8 +59,8 @@ def bind_check(plan: FeaturePlan, tables: Tables) -> Run:
 def _bind_look(field: Field, tables: Tables) -> Callable[[Columns], bool]:
     """Whether a numeric column is surely valid."""
     name, low, high = field.name, field.minimum, field.maximum
-    entries = _bind_entries(tables[field.known_in]) if field.known_in else None
-    known = np.append(tables[field.known_in].known, False) if field.known_in else None
+    entries = _Entries(tables[field.known_in]) if field.known_in else None
+    known = np.append(tables[field.known_in].known, False) if field.known_in else np.zeros(0, bool)
 
     def look(columns: Columns) -> bool:
         column = columns[name]
@@ -70,7 +70,11 @@ def _bind_look(field: Field, tables: Tables) -> Callable[[Columns], bool]:
             return False
         if (low is not None and column.min() < low) or (high is not None and column.max() > high):
             return False
-        return entries is None or known is None or bool(known.take(entries([column])).all())
+        if entries is None:
+            return True
+        if len(column) == 1:
+            return bool(known[entries.of_row([column])])
+        return bool(known.take(entries.of_rows([column])).all())
 
     return look
 
@@ -111,39 +115,54 @@ def _bind_calendar(step: Calendar) -> Run:
     return run
 
 
-def _bind_entries(table: Table) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
-    """Entries of key tuples, (batch,) int64: one past the last where a key is out of range."""
-    missing = len(table.known)
-    sizes = [bound // stride for bound, stride in zip((missing, *table.strides), table.strides, strict=False)]
-    keyed = list(zip(table.strides, sizes, strict=True))
+class _Entries:
+    """Entries of key tuples in a table; one past the last where a key is out of range."""
 
-    def entries(keys: Sequence[np.ndarray]) -> np.ndarray:
-        if any(key.dtype.kind == "f" for key in keys):
-            entry, known = table.entries(keys)
-            return np.where(known, entry, missing)
-        whole = [key.astype(np.int64) for key in keys]
-        inside = [key.view(np.uint64) < size for key, (_, size) in zip(whole, keyed, strict=True)]
-        entry = whole[-1]  # the last stride is 1
-        for key, (stride, _) in zip(whole[:-1], keyed[:-1], strict=True):
-            entry = entry + key * stride
-        return entry if all(part.all() for part in inside) else np.where(np.all(inside, axis=0), entry, missing)
+    def __init__(self, table: Table) -> None:
+        self.table, self.missing = table, len(table.known)
+        bounds = (self.missing, *table.strides)
+        self.keyed = [(stride, bound // stride) for bound, stride in zip(bounds, table.strides, strict=False)]
 
-    return entries
+    def of_row(self, keys: Sequence[np.ndarray]) -> int:
+        """Of the one row of a batch: no call of numpy's but one for each key."""
+        entry = 0
+        for key, (stride, size) in zip(keys, self.keyed, strict=True):
+            whole = key.item()
+            if not (0 <= whole < size and whole == int(whole)):
+                return self.missing
+            entry += int(whole) * stride
+        return entry
+
+    def of_rows(self, keys: Sequence[np.ndarray]) -> np.ndarray:
+        """Of a batch: (batch,) int64."""
+        entry, known = self.table.entries(keys)
+        return np.where(known, entry, self.missing)
 
 
 def _bind_lookup(step: Lookup, table: Table) -> Run:
-    entries, keys = _bind_entries(table), step.keys
-    columns = [
-        (column, np.append(np.where(table.known, table.columns[name], table.defaults[name]), table.defaults[name]))
-        for column, name in step.outputs.items()
-    ]
+    entries, keys = _Entries(table), step.keys
+    columns = [(column, _with_default(table, name)) for column, name in step.outputs.items()]
 
     def run(ready: Columns) -> None:
-        entry = entries([ready[key] for key in keys])
-        for column, values in columns:
-            ready[column] = values.take(entry)
+        found = [ready[key] for key in keys]
+        if len(found[0]) == 1:
+            entry = entries.of_row(found)
+            for column, values in columns:
+                ready[column] = values[entry : entry + 1]
+        else:
+            rows = entries.of_rows(found)
+            for column, values in columns:
+                ready[column] = values.take(rows)
 
     return run
+
+
+def _with_default(table: Table, name: str) -> np.ndarray:
+    """A column of the table, its default where an entry is unknown, and at the end; shared, so not to be written."""
+    default = table.defaults[name]
+    values = np.append(np.where(table.known, table.columns[name], default), default)
+    values.flags.writeable = False
+    return values
 
 
 def _read_online(step: Online, parts: Parts, ready: Columns) -> None:
