@@ -80,6 +80,13 @@ def test_leafwise_trees_of_uneven_depth(tmp_path: Path) -> None:
     assert_all_equal(booster, rows(65, seed=3), tmp_path)
 
 
+def test_one_tree_that_is_deep_on_one_side_only(tmp_path: Path) -> None:
+    label = np.nan_to_num(rows(1500, seed=0)[:, 0])
+    booster = train(rounds=1, label=np.exp(3 * label), grow_policy="lossguide", max_leaves=7, max_depth=8)
+    assert read_xgboost(ubj(booster)).depth > 3
+    assert_all_equal(booster, rows(65, seed=3), tmp_path)
+
+
 def test_trees_that_are_a_single_leaf(tmp_path: Path) -> None:
     booster = train(label=np.full(1500, 7.25, np.float32))
     assert read_xgboost(ubj(booster)).depth == 1

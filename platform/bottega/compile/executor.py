@@ -135,8 +135,17 @@ class _Entries:
 
     def of_rows(self, keys: Sequence[np.ndarray]) -> np.ndarray:
         """Of a batch: (batch,) int64."""
-        entry, known = self.table.entries(keys)
-        return np.where(known, entry, self.missing)
+        if any(key.dtype.kind == "f" for key in keys):
+            entry, known = self.table.entries(keys)
+            return np.where(known, entry, self.missing)
+        whole = [key.astype(np.int64) for key in keys]
+        outside = whole[0].view(np.uint64) >= self.keyed[0][1]  # a negative number is a large one without its sign
+        for key, (_, size) in zip(whole[1:], self.keyed[1:], strict=True):
+            outside |= key.view(np.uint64) >= size
+        entry = whole[-1]  # the last stride is 1
+        for key, (stride, _) in zip(whole[:-1], self.keyed[:-1], strict=True):
+            entry = entry + key * stride
+        return np.where(outside, self.missing, entry) if outside.any() else entry
 
 
 def _bind_lookup(step: Lookup, table: Table) -> Run:

@@ -54,23 +54,21 @@ class _Nodes:
         self.trees = 0
 
     def add_tree(self, ensemble: Ensemble, output: int, tree: int) -> None:
-        """Walk the complete tree from its root and note each node under its own number."""
+        """Walk the complete tree from its root, numbering the nodes without gaps, which ONNX Runtime asks for."""
         feature, threshold = ensemble.feature[output, tree], ensemble.threshold[output, tree]
         left_if_missing, leaf = ensemble.missing_left[output, tree], ensemble.leaf[output, tree]
-        inner = len(feature)
-        waiting = [0]
+        inner, given = len(feature), 1
+        waiting = [(0, 0)]
         while waiting:
-            node = waiting.pop()
+            node, number = waiting.pop()
             if node >= inner or np.isinf(threshold[node]):
-                value = float(leaf[_first_leaf(node, inner) - inner])
-                self.rows.append((self.trees, node, "LEAF", 0, 0.0, 0, 0, 0))
-                self.leaves.append((self.trees, node, output, value))
+                self.rows.append((self.trees, number, "LEAF", 0, 0.0, 0, 0, 0))
+                self.leaves.append((self.trees, number, output, float(leaf[_first_leaf(node, inner) - inner])))
                 continue
-            left, right = 2 * node + 1, 2 * node + 2
-            missing = int(left_if_missing[node])
-            split = (int(feature[node]), float(threshold[node]), left, right, missing)
-            self.rows.append((self.trees, node, "BRANCH_LT", *split))
-            waiting += [right, left]
+            split = (int(feature[node]), float(threshold[node]), given, given + 1, int(left_if_missing[node]))
+            self.rows.append((self.trees, number, "BRANCH_LT", *split))
+            waiting += [(2 * node + 2, given + 1), (2 * node + 1, given)]
+            given += 2
         self.trees += 1
 
     def attributes(self) -> dict[str, Any]:
