@@ -1,4 +1,4 @@
-"""Entries of a plan's tables, for a server: the same ones that `Table.entries` finds, with less work for each request."""
+"""Entries of a plan's tables, for a server: those that `Table.entries` finds, with less work for each request."""
 
 from collections.abc import Sequence
 
