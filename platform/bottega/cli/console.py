@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from bottega.errors import InvalidInput
 from bottega.progress import Progress, silent
 from bottega.settings import Settings, load_settings
 from bottega.times import CITY_TIMEZONE, parse_time
@@ -99,6 +100,14 @@ def speak(as_json: bool, value: object, *human: Any) -> None:
 def city_time(text: str | None) -> datetime | None:
     """A moment in UTC from the command line's text; without an offset it is the city's local time."""
     return None if text is None else parse_time(text, CITY_TIMEZONE)
+
+
+def city_span(since: str | None, until: str | None) -> tuple[datetime, datetime]:
+    """The moments of a span that must be given. Raises InvalidInput where an end is missing."""
+    start, end = city_time(since), city_time(until)
+    if start is None or end is None:
+        raise InvalidInput("This needs a span.", next_step="Give --from and --until.")
+    return start, end
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from bottega.cli.console import FromOption, JsonOption, UntilOption, WorkspaceOption, city_time, open_session, table
+from bottega.cli.console import (
+    FromOption,
+    JsonOption,
+    UntilOption,
+    WorkspaceOption,
+    city_span,
+    city_time,
+    open_session,
+    table,
+)
 from bottega.errors import InvalidInput
 
 app = typer.Typer(
@@ -78,9 +87,7 @@ def materialize(
     from usecases import find
 
     session = open_session(workspace, as_json)
-    start, end = city_time(since), city_time(until)
-    if start is None or end is None:
-        raise InvalidInput("Materialising needs a span.", next_step="Give --from and --until.")
+    start, end = city_span(since, until)
     with session.progress() as progress:
         events = materialize_views(find(usecase), session.workspace, session.settings, start, end, progress)
     session.emit({"usecase": usecase, "events": events}, f"{events:,} events count in the online store's tiles.")
@@ -128,9 +135,7 @@ def parity(
     from usecases import find
 
     session = open_session(workspace, as_json)
-    start, end = city_time(since), city_time(until)
-    if start is None or end is None:
-        raise InvalidInput("A parity check needs a span.", next_step="Give --from and --until.")
+    start, end = city_span(since, until)
     with session.progress() as progress:
         found = check_parity(find(usecase), session.workspace, session.settings, start, end, progress)
     session.emit(found, f"{found.values:,} values compared, {found.mismatches:,} differ. {found.first_mismatch or ''}")

@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bottega.cli.console import FromOption, JsonOption, UntilOption, WorkspaceOption, city_time, open_session, table
+from bottega.cli.console import (
+    FromOption,
+    JsonOption,
+    UntilOption,
+    WorkspaceOption,
+    city_span,
+    city_time,
+    open_session,
+    table,
+)
 from bottega.cli.groups import NameFirst
-from bottega.errors import InvalidInput
 
 if TYPE_CHECKING:
     from bottega.monitoring.report import Summary
@@ -58,9 +66,7 @@ def replay(
     from usecases import find
 
     session = open_session(workspace, as_json)
-    start, end = city_time(since), city_time(until)
-    if start is None or end is None:
-        raise InvalidInput("A replay needs a span.", next_step="Give --from and --until.")
+    start, end = city_span(since, until)
     with session.progress() as progress:
         found = replay_span(
             find(usecase),
