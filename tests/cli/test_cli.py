@@ -171,7 +171,6 @@ def test_a_full_disk_is_said_plainly(tmp_path, terminal):
             "2024-02-09",
             "--workspace",
             small / "w",
-            cwd=tmp_path,
             code=1,
         )
         assert "No space is left" in line

@@ -8,7 +8,7 @@ import numpy as np
 from bottega.compile.manifest import Kind
 from bottega.errors import IntegrityError
 
-TOLERANCE: Mapping[Kind, float] = MappingProxyType({"trees": 1e-5, "network": 1e-4})
+TOLERANCE: Mapping[Kind, float] = MappingProxyType({"trees": 1e-5, "network": 1e-5})
 """Largest relative error. Trees are sums of the same numbers; networks round differently at every layer."""
 
 
