@@ -30,13 +30,13 @@ def train(
         found = run(
             find(usecase), session.workspace, session.settings, city_time(since), city_time(until), options, progress
         )
-    names = list(found.metrics)
-    rows = [(judged.model, judged.length, *(judged.metrics[name] for name in names)) for judged in found.candidates]
+    judged = found.candidates
+    rows = [(name, *(model.metrics[name] for model in judged)) for name in found.metrics]
     worst = [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in found.worst_slices]
     session.emit(
         found,
         f"{found.rows:,} rows from {found.data_source}; refused: {sum(found.rows_rejected.values()):,}.",
-        table(f"on the gate's period, from {found.gate_from}", ("model", "length", *names), rows),
+        table(f"on the gate's period, from {found.gate_from}", ("metric", *(model.model for model in judged)), rows),
         table("worst slices", ("slice", "value", "rows", "MAE", "baseline's"), worst),
         f"{found.usecase} version {found.model_version} ({found.model}) is champion. {found.reason}\n"
         f"Next: bottega compile {found.usecase}@champion",
