@@ -10,18 +10,11 @@ from bottega.training.recipe import Recipe, Target
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What an answer may cost."""
-
-    p99_ms: float = 10.0
-
-
-@dataclass(frozen=True)
 class UseCase:
     """The declaration of a use case.
 
     `dataset` names the dataset in the catalogue, `recipe` says how its models are made, `gate` what a candidate must
-    beat, `monitor` what is watched once it is live, `budget` what an answer may cost.
+    beat, `monitor` what is watched once it is live.
     """
 
     name: str
@@ -30,7 +23,6 @@ class UseCase:
     recipe: Recipe
     monitor: Monitor
     gate: Gate = field(default_factory=Gate)
-    budget: Budget = field(default_factory=Budget)
 
     @property
     def views(self) -> tuple[View, ...]:
