@@ -1,6 +1,6 @@
 """The catalogue: what each view and function offers, from which columns, and how its values are spread."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,6 +9,7 @@ import numpy as np
 from bottega.features.offline import training_set
 from bottega.features.on_request import OnRequest
 from bottega.features.refs import View, views_by_name
+from bottega.features.source import Source
 from bottega.features.static import StaticView
 from bottega.features.view import FeatureView
 from bottega.features.windows import Feature
@@ -77,35 +78,46 @@ def describe(declared: View | OnRequest) -> ViewEntry:
         kind,
         declared.entity.name,
         declared.entity.keys,
-        declared.source,
+        ", ".join(declared.source_names),
         declared.owner,
         declared.description,
         features,
     )
 
 
-def statistics(view: View, source: "pd.DataFrame", rows: int = 10_000, seed: int = 0) -> dict[str, Statistics]:
+def statistics(
+    view: View, sources: Mapping[str, "pd.DataFrame"], rows: int = 10_000, seed: int = 0
+) -> dict[str, Statistics]:
     """Statistics of a view's features: of a static view over its source, of a windowed one at `rows` drawn events.
 
     A windowed feature is looked up for each drawn event's own entity at that event's time.
     """
     if isinstance(view, StaticView):
-        table = source
+        table = sources[view.source]
     else:
-        drawn = source.sample(min(rows, len(source)), random_state=seed)[[*view.keys, view.event_time]]
-        suffix = f"@{','.join(view.keys)}" if view.keys else ""
+        declared = view.sources[0]
+        source = sources[declared.name]
+        drawn = source.sample(min(rows, len(source)), random_state=seed)[[*declared.keys, declared.event_time]]
+        suffix = f"@{','.join(declared.keys)}" if declared.keys else ""
         references = {f.name: f"{view.name}:{f.name}{suffix}" for f in view.features}
-        table = training_set(drawn, references, [view], {view.source: source}, at=view.event_time)
+        table = training_set(drawn, references, [view], sources, at=declared.event_time)
     return {f.name: _spread(table[f.name].to_numpy(np.float64, na_value=np.nan)) for f in view.features}
 
 
 def _windowed(view: FeatureView, feature: Feature) -> FeatureEntry:
-    what = f"count of {view.source}" if not feature.column else f"{feature.aggregate} of {view.source}.{feature.column}"
     window = feature.name.rpartition("_")[2]
-    by = f" by {', '.join(f'{view.source}.{key}' for key in view.keys)}" if view.keys else ""
-    known = f", known at {view.source}.{view.available_at}" if view.available_at else ""
-    lineage = f"{what} over {window}{by}, {view.tile} tiles of {view.source}.{view.event_time}{known}"
+    lineage = "; ".join(_lineage(view, source, feature, window) for source in view.sources)
     return FeatureEntry(f"{view.name}:{feature.name}", feature.unit, window, lineage, feature.description)
+
+
+def _lineage(view: FeatureView, source: Source, feature: Feature, window: str) -> str:
+    column = f"{source.name}.{source.column(feature.column)}"
+    what = f"{feature.aggregate} of {column}" if feature.column else f"count of {source.name}"
+    only = f" where {feature.where}" if feature.where else ""
+    by = f" by {', '.join(f'{source.name}.{key}' for key in source.keys)}" if source.keys else ""
+    known = f", known at {source.name}.{source.available_at}" if source.available_at else ""
+    known = f", known {source.delay} later" if source.delay else known
+    return f"{what}{only} over {window}{by}, {view.tile} tiles of {source.name}.{source.event_time}{known}"
 
 
 def _spread(values: np.ndarray) -> Statistics:

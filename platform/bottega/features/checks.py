@@ -18,12 +18,12 @@ def check_name(what: str, name: object) -> None:
         )
 
 
-def check_unique(what: str, names: Sequence[str]) -> None:
-    """Raise InvalidInput where a feature's name is there twice."""
+def check_unique(what: str, names: Sequence[str], kind: str = "feature") -> None:
+    """Raise InvalidInput where a name is there twice."""
     for name in names:
         if names.count(name) > 1:
             raise InvalidInput(
-                f"{what} declares feature {name!r} twice.", next_step="Remove one of the two declarations."
+                f"{what} declares {kind} {name!r} twice.", next_step="Remove one of the two declarations."
             )
 
 

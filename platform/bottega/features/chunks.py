@@ -56,7 +56,7 @@ def add_windows(totals: np.ndarray, packed: bytes | memoryview, layout: Layout, 
     """
     matrix = np.frombuffer(packed, np.int64).reshape(1 + len(layout.states), -1)
     found = matrix[0].searchsorted(edges, side="right") - 1  # (batch, W + 1)
-    if layout.all_add:
+    if all(state.adds for state in layout.states):
         taken = matrix[1:].take(found, axis=1)  # (states, batch, W + 1)
         totals += (taken[:, :, -1:] - taken[:, :, :-1]).transpose(0, 2, 1)
         return
@@ -80,4 +80,4 @@ def _extremes(total: np.ndarray, values: np.ndarray, found: np.ndarray, combine:
 
 
 def _adds(state: State) -> bool:
-    return state.kind in ("rows", "n", "sum")
+    return state.adds

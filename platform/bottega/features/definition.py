@@ -1,6 +1,7 @@
 """What a view computes, as plain data: enough to read its features without the code that declared it."""
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,31 +10,67 @@ import numpy as np
 
 from bottega.features.windows import Feature
 
-StateKind = Literal["rows", "n", "sum", "min", "max"]
-INT64_MAX = np.iinfo(np.int64).max
-NEUTRAL: dict[str, int] = {"rows": 0, "n": 0, "sum": 0, "min": int(INT64_MAX), "max": -int(INT64_MAX)}
-"""The value of each state of a tile without events."""
+StateKind = Literal["rows", "n", "sum", "min", "max", "squares_high", "squares_low", "last_at", "last", "distinct"]
+ADDITIVE: frozenset[str] = frozenset({"rows", "n", "sum", "squares_high", "squares_low"})
+INT64_MAX = int(np.iinfo(np.int64).max)
+NEUTRAL: dict[str, int] = {"min": INT64_MAX, "max": -INT64_MAX, "last_at": -INT64_MAX, "last": -INT64_MAX}
+"""The value of each state of a tile without events, where it is not 0."""
+SQUARE_BITS = 32
+"""A square is kept as two whole numbers: squares_high * 2**32 + squares_low."""
+REFUSED = -1
+"""What stands for a distinct count above its cap."""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """What states aggregate: a column in fixed point, of the events that fulfil a condition.
+
+    Without a column it is the events themselves.
+    """
+
+    column: str
+    scale: int = 1
+    where: str = ""
 
 
 class State(msgspec.Struct, frozen=True):
-    """One number that a tile keeps: `rows` of the tile, or `n` (not null), `sum`, `min` or `max` of a column."""
+    """One number that a tile keeps.
+
+    `rows` counts all events; of an input, `n` counts the values that are not null, `sum`, `min` and `max` are theirs,
+    `squares_high` and `squares_low` add up their squares' halves, `last` is the value of the latest event (of several
+    at the same time, the greatest) and `last_at` its time, `distinct` counts different values up to `cap`.
+    """
 
     kind: StateKind
-    column: str = ""
-    scale: int = 1
+    input: Input = Input("")
+    cap: int = 0
+
+    @property
+    def adds(self) -> bool:
+        """Whether two tiles' states combine by addition."""
+        return self.kind in ADDITIVE
+
+    @property
+    def neutral(self) -> int:
+        """The state of a tile without events."""
+        return NEUTRAL.get(self.kind, 0)
 
 
 _STATES_OF: dict[str, tuple[StateKind, ...]] = {
-    "count": (),
+    "count": ("n",),
     "sum": ("sum",),
     "mean": ("n", "sum"),
     "min": ("n", "min"),
     "max": ("n", "max"),
+    "last": ("n", "last_at", "last"),
+    "stddev": ("n", "sum", "squares_high", "squares_low"),
+    "distinct": ("distinct",),
 }
+_MAIN: dict[str, StateKind] = {"count": "n", "mean": "sum", "stddev": "sum"}
+"""The state that a feature's value is made of, where it has not the aggregate's own name."""
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """A windowed view as data. Times in seconds; `ttl_s` 0 means that values do not expire."""
+    """A windowed view as data. Times in seconds; a `ttl_s` of 0 means no expiry, a `freshness_s` of 0 no promise."""
 
     view: str
     keys: tuple[str, ...]
@@ -41,24 +78,44 @@ class Definition(msgspec.Struct, frozen=True):
     tile_s: int
     features: tuple[Feature, ...]
     ttl_s: int = 0
-    version: int = 1
+    lateness_s: int = 0
+    freshness_s: int = 0
+    version: int = 2
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the features aggregate, each once."""
+        return tuple(dict.fromkeys(i for i in map(input_of, self.features) if i != Input("")))
 
     @property
     def states(self) -> tuple[State, ...]:
         """The numbers that each tile keeps, the number of rows first."""
         states = [State("rows")]
         for feature in self.features:
-            states += [State(kind, feature.column, feature.scale) for kind in _STATES_OF[feature.aggregate]]
+            states += [_state(kind, feature) for kind in _STATES_OF[feature.aggregate]]
         return tuple(dict.fromkeys(states))
 
     def fits(self, other: "Definition") -> bool:
         """Whether tiles of `other` can be read as tiles of this definition: only windows may differ."""
-        return (len(self.keys), self.key_dtype, self.tile_s, self.states) == (
+        return (len(self.keys), self.key_dtype, self.tile_s, self.lateness_s, self.states) == (
             len(other.keys),
             other.key_dtype,
             other.tile_s,
+            other.lateness_s,
             other.states,
         )
+
+
+def input_of(feature: Feature) -> Input:
+    """What a feature aggregates."""
+    return Input(feature.column, feature.scale if feature.column else 1, feature.where)
+
+
+def _state(kind: StateKind, feature: Feature) -> State:
+    found = input_of(feature)
+    if kind == "n" and found == Input(""):
+        return State("rows")
+    return State(kind, found, feature.cap if kind == "distinct" else 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +124,8 @@ class Layout:
 
     `windows` (W,) are the distinct window lengths in tiles, longest first. `numerator` and `counted` (F,) index states,
     `window` (F,) windows; `per_count`, `if_any`, `always` (F, 1) say what divides the numerator beside `scale` (F, 1).
+    `squares` (F,) indexes the squares' high half of a standard deviation, -1 for other features; the low half follows
+    it. `default` (F, 1) stands in for null.
     """
 
     tile_us: int
@@ -75,17 +134,14 @@ class Layout:
     numerator: np.ndarray
     counted: np.ndarray
     window: np.ndarray
+    squares: np.ndarray
     per_count: np.ndarray
     if_any: np.ndarray
     always: np.ndarray
     scale: np.ndarray
+    default: np.ndarray
     ttl: int
     """Index in `windows` of the time to live, or -1."""
-
-    @functools.cached_property
-    def all_add(self) -> bool:
-        """Whether every state is a count or a sum."""
-        return all(state.kind in ("rows", "n", "sum") for state in self.states)
 
     @functools.cached_property
     def reach(self) -> np.ndarray:
@@ -95,34 +151,57 @@ class Layout:
     @functools.cached_property
     def neutral(self) -> np.ndarray:
         """The state of a tile without events: (states,) int64."""
-        return np.array([NEUTRAL[state.kind] for state in self.states], np.int64)
+        return np.array([state.neutral for state in self.states], np.int64)
 
     def values(self, totals: np.ndarray) -> np.ndarray:
         """Window totals (states, W, batch) int64 to feature values (F, batch) float64, NaN where there is none.
 
-        The only step in floating point: one division of two whole numbers, so equal totals give equal values.
+        All but the last division (and a standard deviation's square root) is in whole numbers, so equal totals give
+        equal values.
         """
         n = totals[self.counted, self.window]  # (F, batch) int64
         divisor = self.scale * (self.per_count * n + self.if_any * (n > 0) + self.always)
+        numerator = totals[self.numerator, self.window]
+        refused = [i for i, state in enumerate(self.states) if state.kind == "distinct"]
+        if refused:
+            divisor = divisor * ~(np.isin(self.numerator, refused)[:, None] & (numerator == REFUSED))
         if self.ttl >= 0:
             divisor = divisor * (totals[0, self.ttl] > 0)
         found = np.full(divisor.shape, np.nan)
-        return np.divide(totals[self.numerator, self.window], divisor, out=found, where=divisor > 0)
+        np.divide(numerator, divisor, out=found, where=divisor > 0)
+        for i in np.flatnonzero(self.squares >= 0).tolist():
+            high, low = totals[self.squares[i] : self.squares[i] + 2, self.window[i]]
+            scale = int(self.scale[i, 0])
+            for row in np.flatnonzero(divisor[i] > 0).tolist():
+                square = (int(high[row]) << SQUARE_BITS) + int(low[row])
+                found[i, row] = deviation(int(n[i, row]), int(numerator[i, row]), square) / scale
+        return np.where(np.isnan(found), self.default, found)
+
+
+def deviation(n: int, total: int, square: int) -> float:
+    """The standard deviation of n whole numbers by their sum and their squares' sum: exact up to one division and root.
+
+    >>> deviation(2, 4, 10)
+    1.0
+    """
+    return math.sqrt(float(n * square - total * total) / float(n * n))
 
 
 @functools.lru_cache(maxsize=256)
 def layout_of(definition: Definition) -> Layout:
     """The layout of a definition; cached, since every read needs it."""
     states = definition.states
-    at = {(state.kind, state.column): i for i, state in enumerate(states)}
+    at = {state: i for i, state in enumerate(states)}
     lengths = {feature.window_s for feature in definition.features} | ({definition.ttl_s} - {0})
     windows = np.array(sorted(lengths, reverse=True), np.int64) // definition.tile_s
     position = {int(window): i for i, window in enumerate(windows)}
     kinds = np.array([feature.aggregate for feature in definition.features])
-    numerator = [at[_main(f), f.column] for f in definition.features]
-    counted = [at.get(("n", f.column), 0) for f in definition.features]
+    numerator = [at[_state(_MAIN.get(f.aggregate, f.aggregate), f)] for f in definition.features]  # type: ignore[arg-type]
+    counted = [at.get(_state("n", f), 0) for f in definition.features]
     window = [position[f.window_s // definition.tile_s] for f in definition.features]
-    per_count, if_any = kinds == "mean", (kinds == "min") | (kinds == "max")
+    squares = [at[_state("squares_high", f)] if f.aggregate == "stddev" else -1 for f in definition.features]
+    per_count = (kinds == "mean") | (kinds == "stddev")
+    if_any = (kinds == "min") | (kinds == "max") | (kinds == "last")
     return Layout(
         definition.tile_s * 1_000_000,
         states,
@@ -130,19 +209,11 @@ def layout_of(definition: Definition) -> Layout:
         np.array(numerator),
         np.array(counted),
         np.array(window),
+        np.array(squares),
         per_count[:, None].astype(np.int64),
         if_any[:, None].astype(np.int64),
         (~per_count & ~if_any)[:, None].astype(np.int64),
-        np.array([[1 if f.aggregate == "count" else f.scale] for f in definition.features], np.int64),
+        np.array([[input_of(f).scale] for f in definition.features], np.int64),
+        np.array([[np.nan if f.default is None else f.default] for f in definition.features]),
         position[definition.ttl_s // definition.tile_s] if definition.ttl_s else -1,
     )
-
-
-def _main(feature: Feature) -> StateKind:
-    match feature.aggregate:
-        case "count":
-            return "rows"
-        case "mean":
-            return "sum"
-        case kind:
-            return kind

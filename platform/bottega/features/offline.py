@@ -14,9 +14,9 @@ import pyarrow as pa
 from ibis.expr.types import Table
 
 from bottega.errors import InvalidInput, NotFound
+from bottega.features.binding import Events, bind_events, bind_keys, bind_times, check_columns
 from bottega.features.definition import Layout, layout_of
 from bottega.features.refs import Reference, References, View, resolve
-from bottega.features.source import Events, bind_events, bind_keys, bind_times, check_columns
 from bottega.features.static import StaticView
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent
@@ -51,12 +51,13 @@ def training_set(
     for done, (name, members) in enumerate(grouped.items()):
         progress(f"join {name}", done, len(grouped))
         view = members[0].view
-        if view.source not in sources:
+        (needed,) = view.source_names
+        if needed not in sources:
             raise NotFound(
-                f"The source {view.source!r} of view {name!r} was not given. Given: {', '.join(sources) or 'none'}."
+                f"The source {needed!r} of view {name!r} was not given. Given: {', '.join(sources) or 'none'}."
             )
         join = _join_static if isinstance(view, StaticView) else _join_windows
-        columns.update(join(labels, members, sources[view.source], at))
+        columns.update(join(labels, members, sources[needed], at))
     progress("join", len(grouped), len(grouped))
     return labels.assign(**{reference.column: columns[reference.column] for reference in references})
 
@@ -127,8 +128,8 @@ def window_totals(view: FeatureView, events: Events, requests: Sequence[Request]
 def _event_table(view: FeatureView, events: Events, keys: Sequence[str]) -> Table:
     columns: dict[str, pa.Array] = {name: pa.array(key) for name, key in zip(keys, events.keys, strict=True)}
     columns["tile"] = pa.array(events.tile)
-    for i, name in enumerate(view.columns):
-        columns[f"value_{i}"] = pa.array(events.values[name], mask=~events.valid[name])
+    for i, (values, valid) in enumerate(zip(events.values, events.valid, strict=True)):
+        columns[f"value_{i}"] = pa.array(values, mask=~valid)
     return ibis.memtable(pa.table(columns))
 
 
@@ -159,7 +160,7 @@ def _aggregates(view: FeatureView, layout: Layout, events: Table) -> dict[str, i
         if state.kind == "rows":
             found[f"state_{i}"] = events.count()
             continue
-        column = events[f"value_{view.columns.index(state.column)}"]
+        column = events[f"value_{view.definition.inputs.index(state.input)}"]
         reduced = {"n": column.count, "sum": column.sum, "min": column.min, "max": column.max}[state.kind]()
         found[f"state_{i}"] = reduced.cast("int64")
     return found

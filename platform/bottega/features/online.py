@@ -85,16 +85,16 @@ class OnlineStore:
         with opened.reading() as transaction:
             return records.offset(transaction, view_name)
 
-    def ingest(self, view: "FeatureView", events: "pd.DataFrame", offset: int | None = None) -> int:
+    def ingest(self, view: "FeatureView", events: "pd.DataFrame", source: str = "", offset: int | None = None) -> int:
         """Add events to a view's tiles in one transaction; returns how many rows were new.
 
         `offset` is the position of the first row in the view's event log. Rows before the store's own offset were
         ingested already and are skipped, so that a replay changes nothing; a gap raises Conflict. Without `offset` the
         rows are taken to follow what is there. Rows with a null key or time count as ingested and add nothing.
         """
-        from bottega.features.source import bind_events
+        from bottega.features.binding import bind_events
 
-        bound, definition = bind_events(view, events), view.definition
+        bound, definition = bind_events(view, events, source), view.definition
 
         def change(transaction: lmdb.Transaction) -> int:
             stored = records.offset(transaction, view.name)
@@ -107,7 +107,7 @@ class OnlineStore:
             new = max(0, first + len(events) - stored)
             entry = records.declare(transaction, definition)
             fresh = bound.take(bound.position >= len(events) - new)
-            records.write_tiles(transaction, entry, tiles_of(fresh, definition.states))
+            records.write_tiles(transaction, entry, tiles_of(fresh, definition.inputs, definition.states))
             transaction.put(records.offset_key(view.name), str(stored + new).encode())
             return new
 

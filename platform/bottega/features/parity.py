@@ -1,16 +1,16 @@
 """Parity: the training set and the online store give the same values, bit for bit."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from bottega.features.binding import bind_times
 from bottega.features.offline import training_set
 from bottega.features.online import OnlineStore
-from bottega.features.source import bind_times
 from bottega.features.view import FeatureView
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Parity(msgspec.Struct, frozen=True):
 
 def parity(
     view: FeatureView,
-    events: "pd.DataFrame",
+    sources: Mapping[str, "pd.DataFrame"],
     labels: "pd.DataFrame",
     at: str = "requested_at",
     keys: Sequence[str] = (),
@@ -50,13 +50,14 @@ def parity(
     columns = tuple(keys) or view.entity.keys
     suffix = f"@{','.join(columns)}" if columns else ""
     references = {f"offline:{name}": f"{view.name}:{name}{suffix}" for name in names}
-    offline = training_set(labels, references, [view], {view.source: events}, at)
+    offline = training_set(labels, references, [view], sources, at)
     if store is not None:
         online = _read(store, view, labels, columns, at)
     else:
         with tempfile.TemporaryDirectory() as folder:
             filled = OnlineStore(Path(folder))
-            filled.ingest(view, events)
+            for name in view.source_names:
+                filled.ingest(view, sources[name], name)
             online = _read(filled, view, labels, columns, at)
             del filled
     return _compare(names, {name: offline[f"offline:{name}"].to_numpy() for name in names}, online)

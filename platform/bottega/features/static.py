@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidData, Unsupported
+from bottega.features.binding import bind_keys, check_columns
 from bottega.features.checks import check_name, check_unique, find_feature, key_columns
 from bottega.features.entity import Entity
 from bottega.features.plan import Table
-from bottega.features.source import bind_keys, check_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,11 @@ class StaticView:
             ("keys", key_columns(f"StaticView {name!r}", entity.keys, keys)),
         ):
             object.__setattr__(self, field, value)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The name of the table that the view is made of."""
+        return (self.source,)
 
     def feature(self, name: str) -> Attribute:
         """The attribute of that name; NotFound says which there are."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottega.features.definition import NEUTRAL, State
-from bottega.features.source import Events
+from bottega.features.binding import Events
+from bottega.features.definition import SQUARE_BITS, Input, State
 
-_COMBINE = {"rows": np.add, "n": np.add, "sum": np.add, "min": np.minimum, "max": np.maximum}
+_COMBINE = {"min": np.minimum, "max": np.maximum}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Tiles:
     state: np.ndarray
 
 
-def tiles_of(events: Events, states: tuple[State, ...]) -> Tiles:
+def tiles_of(events: Events, inputs: tuple[Input, ...], states: tuple[State, ...]) -> Tiles:
     """Add events up by entity and tile."""
     codes = [np.unique(key, return_inverse=True)[1] for key in events.keys]
     order = np.lexsort((events.tile, *reversed(codes)))
@@ -32,25 +32,30 @@ def tiles_of(events: Events, states: tuple[State, ...]) -> Tiles:
     new_entity = changes([code[order] for code in codes], len(order))
     new_tile = new_entity | changes([tile], len(order))
     first = np.flatnonzero(new_tile)
-    state = np.array([reduce_runs(state, column_of(events, state)[order], first) for state in states])
+    state = np.array([reduce_runs(state, column_of(events, inputs, state)[order], first) for state in states])
     entity_first = np.flatnonzero(new_entity)
     start = np.append(np.searchsorted(first, entity_first), len(first))
     return Tiles(tuple(key[order][entity_first] for key in events.keys), start, tile[first], state)
 
 
-def column_of(events: Events, state: State) -> np.ndarray:
+def column_of(events: Events, inputs: tuple[Input, ...], state: State) -> np.ndarray:
     """What each event contributes to a state: (n,) int64, the neutral value where the column is null."""
     if state.kind == "rows":
         return np.ones(len(events.tile), np.int64)
-    valid = events.valid[state.column]
+    position = inputs.index(state.input)
+    valid, values = events.valid[position], events.values[position]
     if state.kind == "n":
         return valid.astype(np.int64)
-    return np.where(valid, events.values[state.column], NEUTRAL[state.kind])
+    if state.kind == "squares_high":
+        values = (values * values) >> SQUARE_BITS
+    if state.kind == "squares_low":
+        values = (values * values) & (2**SQUARE_BITS - 1)
+    return np.where(valid, values, state.neutral)
 
 
 def reduce_runs(state: State, values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Combine the runs of `values` that begin at `first`."""
-    return _COMBINE[state.kind].reduceat(values, first) if len(first) else values[:0]
+    return _COMBINE.get(state.kind, np.add).reduceat(values, first) if len(first) else values[:0]
 
 
 def changes(columns: list[np.ndarray], size: int) -> np.ndarray:

@@ -1,71 +1,87 @@
-"""Feature views: windowed features of an entity from a stream of events."""
+"""Feature views: windowed features of an entity from one or more streams of events."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bottega.errors import InvalidInput
+from bottega.errors import InvalidInput, NotFound
 from bottega.features.checks import check_name, check_unique, find_feature, key_columns
+from bottega.features.conditions import parse_where
 from bottega.features.definition import Definition
 from bottega.features.entity import Entity
+from bottega.features.source import Source
 from bottega.features.windows import Aggregation, Feature
 from bottega.times import parse_duration_s
 
 
 @dataclass(frozen=True)
 class FeatureView:
-    """Windowed features of one entity from one source of events.
+    """Windowed features of an entity.
 
-    Time is cut into tiles of length `tile`. The value at time t covers the closed tiles before the one that holds t:
-    an event counts from the first tile edge after it, never before. With `available_at` (the column that says when an
-    event became known), an event counts in the tile in which it became available, if that is later than its own. With
-    `ttl`, an entity without any event for that long has no values at all.
+    Time is cut into tiles of length `tile`. The value at time t covers the closed tiles before the one that holds t,
+    and of their events those that are known at t. An event that becomes known later than `lateness` after it happened
+    is refused, for training and serving alike.
 
-    `keys` names the source's columns that hold the entity's keys, where they are named differently there. `features`
-    takes what `count().over(...)`, `mean(...).over(...)` and the others return.
+    `sources` are one or more streams whose events count together. For a single one with the view's own column names,
+    `source`, `event_time`, `available_at`, `delay`, `event_id` and `keys` say the same in place (see Source).
+    `features` takes what `count().over(...)`, `mean(...).over(...)` and the others return.
+
+    With `ttl`, an entity without any event for that long has no values at all. `freshness` is the owner's promise: how
+    far the online store may lie behind the clock.
     """
 
     name: str
     entity: Entity
-    source: str
-    event_time: str
+    sources: tuple[Source, ...]
     features: tuple[Feature, ...]
     tile: str = "5m"
-    available_at: str | None = None
+    lateness: str = "1h"
     ttl: str | None = None
+    freshness: str | None = None
     owner: str = ""
     description: str = ""
-    keys: tuple[str, ...] = ()
 
     def __init__(
         self,
         name: str,
         entity: Entity,
-        source: str,
-        event_time: str,
-        features: Iterable[Feature | Iterable[Feature]],
+        source: str | None = None,
+        event_time: str | None = None,
+        features: Iterable[Feature | Iterable[Feature]] = (),
         tile: str = "5m",
         available_at: str | None = None,
         ttl: str | None = None,
         owner: str = "",
         description: str = "",
         keys: Sequence[str] = (),
+        *,
+        sources: Sequence[Source] = (),
+        delay: str | None = None,
+        event_id: str | None = None,
+        lateness: str = "1h",
+        freshness: str | None = None,
     ) -> None:
         check_name("FeatureView", name)
-        check_name(f"The source of FeatureView {name!r}:", source)
-        for column in (event_time, *([available_at] if available_at else []), *keys):
-            check_name(f"A column of FeatureView {name!r}:", column)
+        what = f"FeatureView {name!r}"
+        given = tuple(sources)
+        if source is not None and event_time is not None and not given:
+            given = (Source(source, event_time, available_at, delay, event_id, keys),)
+        elif not given or any((source, event_time, available_at, delay, event_id, tuple(keys))):
+            raise InvalidInput(
+                f"{what} does not say which events it counts.",
+                next_step='Give source="trips" and event_time="dropoff_at", or sources=[Source(...), ...] alone.',
+            )
+        check_unique(what, [one.name for one in given], "source")
         fields = {
             "name": name,
             "entity": entity,
-            "source": source,
-            "event_time": event_time,
+            "sources": tuple(_with_keys(what, entity, one) for one in given),
             "features": _flatten(name, features),
             "tile": tile,
-            "available_at": available_at,
+            "lateness": lateness,
             "ttl": ttl,
+            "freshness": freshness,
             "owner": owner,
             "description": description,
-            "keys": key_columns(f"FeatureView {name!r}", entity.keys, keys),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -73,22 +89,52 @@ class FeatureView:
 
     @property
     def definition(self) -> Definition:
-        """The view as data, without the names of its source."""
-        ttl_s = parse_duration_s(self.ttl) if self.ttl else 0
+        """The view as data, without the names of its sources."""
         return Definition(
-            self.name, self.entity.keys, self.entity.dtype, parse_duration_s(self.tile), self.features, ttl_s
+            self.name,
+            self.entity.keys,
+            self.entity.dtype,
+            parse_duration_s(self.tile),
+            self.features,
+            parse_duration_s(self.ttl) if self.ttl else 0,
+            parse_duration_s(self.lateness),
+            parse_duration_s(self.freshness) if self.freshness else 0,
         )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The source's columns that the features aggregate."""
-        return tuple(dict.fromkeys(feature.column for feature in self.features if feature.column))
+        """The columns that the features aggregate or set conditions on, by the view's names."""
+        found = [feature.column for feature in self.features if feature.column]
+        found += [part.column for feature in self.features for part in parse_where(feature.where)]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The names of the tables or streams that the view is made of."""
+        return tuple(one.name for one in self.sources)
+
+    def find_source(self, name: str = "") -> Source:
+        """The source of that name, or the only one; NotFound says which there are."""
+        for one in self.sources:
+            if one.name == name or (not name and len(self.sources) == 1):
+                return one
+        raise NotFound(
+            f"FeatureView {self.name!r} has no source {name!r}.",
+            next_step=f"It has: {', '.join(self.source_names)}.",
+        )
 
     def feature(self, name: str) -> Feature:
         """The feature of that name; NotFound says which there are."""
         return find_feature(
             f"FeatureView {self.name!r}", self.name, {feature.name: feature for feature in self.features}, name
         )
+
+
+def _with_keys(what: str, entity: Entity, source: Source) -> Source:
+    keys = key_columns(f"Source {source.name!r} of {what}", entity.keys, source.keys)
+    return Source(
+        source.name, source.event_time, source.available_at, source.delay, source.event_id, keys, source.columns
+    )
 
 
 def _flatten(view: str, features: Iterable[object]) -> tuple[Feature, ...]:
@@ -114,7 +160,6 @@ def _flatten(view: str, features: Iterable[object]) -> tuple[Feature, ...]:
 
 def _check_windows(view: FeatureView) -> None:
     tile_s = parse_duration_s(view.tile)
-    scales: dict[str, int] = {}
     for feature in view.features:
         if feature.window_s % tile_s:
             below = feature.window_s // tile_s * tile_s
@@ -123,14 +168,11 @@ def _check_windows(view: FeatureView) -> None:
                 f"multiple of the tile {view.tile} ({tile_s} s).",
                 next_step=f"Use {below + tile_s}s{f' or {below}s' if below else ''}, or another tile.",
             )
-        if feature.column and scales.setdefault(feature.column, feature.scale) != feature.scale:
-            raise InvalidInput(
-                f"FeatureView {view.name!r}: column {feature.column!r} has scale {scales[feature.column]} and "
-                f"{feature.scale}.",
-                next_step="Give all its aggregations the same scale.",
-            )
     if view.ttl and parse_duration_s(view.ttl) % tile_s:
         raise InvalidInput(
             f"FeatureView {view.name!r}: the time to live {view.ttl} is not a multiple of the tile {view.tile}.",
             next_step="Use a multiple of the tile.",
         )
+    for promise in (view.lateness, view.freshness):
+        if promise:
+            parse_duration_s(promise)

@@ -4,6 +4,7 @@ Values are added up as whole numbers: a column is multiplied by `scale` and roun
 sum then does not depend on the order of its terms, so two engines can be held to equality.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,14 +12,20 @@ import msgspec
 
 from bottega.errors import InvalidInput
 from bottega.features.checks import check_name
+from bottega.features.conditions import parse_where
 from bottega.times import parse_duration_s
 
-Aggregate = Literal["count", "sum", "mean", "min", "max"]
+Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "stddev", "distinct"]
 AGGREGATES: tuple[str, ...] = get_args(Aggregate)
+LARGEST_CAP = 10_000
 
 
 class Feature(msgspec.Struct, frozen=True):
-    """One windowed feature, as data: what is aggregated, over how many seconds, under which name."""
+    """One windowed feature, as data: what is aggregated, over how many seconds, under which name.
+
+    `where` is a condition on the events (bottega.features.conditions); `default` stands in for null; `cap` is the
+    greatest distinct count that is told exactly (above it, the value is null).
+    """
 
     name: str
     aggregate: Aggregate
@@ -27,6 +34,9 @@ class Feature(msgspec.Struct, frozen=True):
     scale: int = 1
     unit: str = ""
     description: str = ""
+    where: str = ""
+    default: float | None = None
+    cap: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,10 @@ class Aggregation:
     scale: int = 1000
     unit: str = ""
     description: str = ""
+    where: str = ""
+    name: str = ""
+    default: float | None = None
+    cap: int = 0
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
@@ -51,19 +65,31 @@ class Aggregation:
                 f"The scale of {self} is {self.scale!r}.",
                 next_step="It is the number of fixed-point steps in one unit, 1 to 1000000000: 100 keeps cents.",
             )
+        parse_where(self.where)
+        if self.where and not self.name:
+            raise InvalidInput(f"{self} has a condition and no name.", next_step='Name it: name="long_trips".')
+        if self.name:
+            check_name(f"The name of {self}:", self.name)
+        if self.default is not None and not math.isfinite(self.default):
+            raise InvalidInput(f"The default of {self} is {self.default}.", next_step="It is a finite number, or None.")
+        if self.aggregate == "distinct" and not 1 <= self.cap <= LARGEST_CAP:
+            raise InvalidInput(
+                f"The cap of {self} is {self.cap}.",
+                next_step=f"It is the greatest count that is told exactly, 1 to {LARGEST_CAP}.",
+            )
 
     def __str__(self) -> str:
         return "count()" if self.aggregate == "count" else f'{self.aggregate}("{self.column}")'
 
     def over(self, *windows: str) -> tuple[Feature, ...]:
-        """One feature a window, named `<column>_<aggregate>_<window>` or `count_<window>`.
+        """One feature a window, named `<column>_<aggregate>_<window>`, `count_<window>` or `<name>_<window>`.
 
         >>> [feature.name for feature in mean("speed_kmh").over("15m", "1h")]
         ['speed_kmh_mean_15m', 'speed_kmh_mean_1h']
         """
         if not windows:
             raise InvalidInput(f"{self}.over() names no window.", next_step='Name one or more, such as "15m", "1h".')
-        stem = "count" if self.aggregate == "count" else f"{self.column}_{self.aggregate}"
+        stem = self.name or ("count" if self.aggregate == "count" else f"{self.column}_{self.aggregate}")
         return tuple(
             Feature(
                 f"{stem}_{window}",
@@ -73,31 +99,105 @@ class Aggregation:
                 self.scale,
                 self.unit,
                 self.description,
+                self.where,
+                self.default,
+                self.cap,
             )
             for window in windows
         )
 
 
-def count(*, unit: str = "events", description: str = "") -> Aggregation:
+def count(*, where: str = "", name: str = "", unit: str = "events", description: str = "") -> Aggregation:
     """The number of events; 0 in an empty window."""
-    return Aggregation("count", "", 1, unit, description)
+    return Aggregation("count", "", 1, unit, description, where, name)
 
 
-def sum(column: str, *, scale: int = 1000, unit: str = "", description: str = "") -> Aggregation:
+def sum(
+    column: str, *, scale: int = 1000, where: str = "", name: str = "", unit: str = "", description: str = ""
+) -> Aggregation:
     """The sum of a column; 0 in an empty window."""
-    return Aggregation("sum", column, scale, unit, description)
+    return Aggregation("sum", column, scale, unit, description, where, name)
 
 
-def mean(column: str, *, scale: int = 1000, unit: str = "", description: str = "") -> Aggregation:
-    """The mean of a column's values that are not null; null in an empty window."""
-    return Aggregation("mean", column, scale, unit, description)
+def mean(
+    column: str,
+    *,
+    scale: int = 1000,
+    where: str = "",
+    name: str = "",
+    unit: str = "",
+    description: str = "",
+    default: float | None = None,
+) -> Aggregation:
+    """The mean of a column's values that are not null; null, or the default, in an empty window."""
+    return Aggregation("mean", column, scale, unit, description, where, name, default)
 
 
-def min(column: str, *, scale: int = 1000, unit: str = "", description: str = "") -> Aggregation:
-    """The least value of a column; null in an empty window."""
-    return Aggregation("min", column, scale, unit, description)
+def min(
+    column: str,
+    *,
+    scale: int = 1000,
+    where: str = "",
+    name: str = "",
+    unit: str = "",
+    description: str = "",
+    default: float | None = None,
+) -> Aggregation:
+    """The least value of a column; null, or the default, in an empty window."""
+    return Aggregation("min", column, scale, unit, description, where, name, default)
 
 
-def max(column: str, *, scale: int = 1000, unit: str = "", description: str = "") -> Aggregation:
-    """The greatest value of a column; null in an empty window."""
-    return Aggregation("max", column, scale, unit, description)
+def max(
+    column: str,
+    *,
+    scale: int = 1000,
+    where: str = "",
+    name: str = "",
+    unit: str = "",
+    description: str = "",
+    default: float | None = None,
+) -> Aggregation:
+    """The greatest value of a column; null, or the default, in an empty window."""
+    return Aggregation("max", column, scale, unit, description, where, name, default)
+
+
+def last(
+    column: str,
+    *,
+    scale: int = 1000,
+    where: str = "",
+    name: str = "",
+    unit: str = "",
+    description: str = "",
+    default: float | None = None,
+) -> Aggregation:
+    """The value of the latest event by event time; of events at the same time, the greatest value."""
+    return Aggregation("last", column, scale, unit, description, where, name, default)
+
+
+def stddev(
+    column: str,
+    *,
+    scale: int = 1000,
+    where: str = "",
+    name: str = "",
+    unit: str = "",
+    description: str = "",
+    default: float | None = None,
+) -> Aggregation:
+    """The standard deviation of a column's values, as of a whole population: 0 for one event, null for none."""
+    return Aggregation("stddev", column, scale, unit, description, where, name, default)
+
+
+def distinct(
+    column: str,
+    *,
+    cap: int,
+    scale: int = 1,
+    where: str = "",
+    name: str = "",
+    unit: str = "values",
+    description: str = "",
+) -> Aggregation:
+    """How many different values a column has, exact up to `cap` and null above it; 0 in an empty window."""
+    return Aggregation("distinct", column, scale, unit, description, where, name, None, cap)

@@ -113,7 +113,7 @@ def feed(usecase: UseCase, sources: Sources, store: OnlineStore, since: datetime
     """Put the events of [since, until), widened to tile edges, into the online store; returns how many count."""
     first, last = _floor(since), _floor(until)
     windows = [view for view in usecase.views if isinstance(view, FeatureView)]
-    return sum(materialize(view, sources[view.source], store, first, last) for view in windows)
+    return sum(materialize(view, sources, store, first, last) for view in windows)
 
 
 def ask(usecase: UseCase, client: Client, asked: pd.DataFrame) -> int:

@@ -30,7 +30,7 @@ def view_statistics(
     usecase: UseCase, view: View, workspace: Workspace, settings: Settings, since: datetime, until: datetime
 ) -> dict[str, Statistics]:
     """Statistics of a view's features over the events of [since, until)."""
-    return statistics(view, gather(usecase, workspace, settings, since, until).sources[view.source])
+    return statistics(view, gather(usecase, workspace, settings, since, until).sources)
 
 
 def materialize_views(
@@ -64,7 +64,7 @@ def check_parity(
     total = Parity(0, 0)
     for done, (view, keys) in enumerate(asked := _key_sets(usecase)):
         progress("compare", done, len(asked))
-        found = parity(view, gathered.sources[view.source], labels, keys=keys)
+        found = parity(view, gathered.sources, labels, keys=keys)
         total = Parity(
             total.values + found.values,
             total.mismatches + found.mismatches,

@@ -4,7 +4,7 @@ import pytest
 
 from bottega.errors import InvalidData
 from bottega.features import Entity, FeatureView, count, mean
-from bottega.features.source import LARGEST, bind_events
+from bottega.features.binding import LARGEST, bind_events
 
 VIEW = FeatureView("v", Entity("zone", ("zone",)), "trips", "t", [mean("x", scale=10).over("1h"), count().over("1h")])
 
