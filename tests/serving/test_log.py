@@ -1,5 +1,6 @@
 """The prediction log: every row that was answered, or a count of those that were dropped."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bottega.features.plan import FeaturePlan
+from bottega.features.online import OnlineStore
+from bottega.features.plan import Columns, FeaturePlan
 from bottega.schema import Field
+from bottega.serving.client import Client
 from bottega.serving.log import Answered, PredictionLog, read_predictions
+from bottega.serving.process import running
 from bottega.times import from_epoch_us, to_epoch_us
 from bottega.workspace import Workspace
 
@@ -150,3 +154,21 @@ def test_a_use_case_without_predictions_reads_as_empty(workspace: Workspace) -> 
     frame = read_predictions(workspace, "eta", since=datetime(2024, 1, 1, tzinfo=UTC))
     assert frame.empty
     assert list(frame)[:3] == ["request_id", "predicted_at", "at"]
+
+
+def test_looked_up_features_are_logged_as_the_store_gave_them(
+    fresh: Callable[[], Workspace], some_rows: Callable[[int], Columns]
+) -> None:
+    workspace, columns = fresh(), some_rows(40)
+    rows = [
+        {"pu_zone": int(pu), "do_zone": int(do), "at": from_epoch_us(at).isoformat()}
+        for pu, do, at in zip(columns["pu_zone"], columns["do_zone"], columns["at"], strict=True)
+    ]
+    with running(workspace) as address, Client(address.url) as client:
+        client.predict("eta", rows, ids=[str(n) for n in range(40)])
+        client.wait_for_log()
+    frame = read_predictions(workspace, "eta").set_index("request_id").loc[[str(n) for n in range(40)]]
+    found = OnlineStore(workspace.online).read("zone_traffic", (columns["pu_zone"],), columns["at"])
+    np.testing.assert_array_equal(frame["feature_speed"], found["speed_kmh_mean_1h"])
+    np.testing.assert_array_equal(frame["feature_trips"], found["count_1h"])
+    assert frame["feature_trips"].sum() > 0

@@ -104,6 +104,11 @@ class FeaturePlan(msgspec.Struct, frozen=True):
         """Names of the model's input columns, in order."""
         return next(step.inputs for step in self.steps if isinstance(step, Stack))
 
+    @property
+    def looked_up(self) -> tuple[str, ...]:
+        """Columns that come from outside the request and the artefact: what an online store said at that moment."""
+        return tuple(column for step in self.steps if isinstance(step, Online) for column in step.outputs)
+
     def before_model(self) -> tuple[Step, ...]:
         """The steps that compute the model's input."""
         return self.steps[: self._model_at()]

@@ -111,9 +111,10 @@ class _Timed:
         self.stages = metrics.stages
         self.raw_stages = raw_metrics.stages
         self._model_input = artifact.plan.model().input
+        self._looked_up = artifact.plan.looked_up
 
     def answer(self, columns: Columns) -> Columns:
-        """Request columns to answer columns, (batch,) each, with the time of each stage."""
+        """Request columns to answer columns and looked-up features, (batch,) each, with the time of each stage."""
         started = perf_counter_ns()
         ready = self.artifact.before_model(columns)
         prepared = perf_counter_ns()
@@ -124,7 +125,7 @@ class _Timed:
         self.stages["features"].observe_ns(prepared - started)
         self.stages["run"].observe_ns(ran - prepared)
         self.stages["post"].observe_ns(done - ran)
-        return answers
+        return {**{name: ready[name] for name in self._looked_up}, **answers}
 
     def answer_raw(self, columns: Columns) -> Columns:
         """The model's input matrix to its output, with the time of the run."""

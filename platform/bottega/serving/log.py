@@ -114,8 +114,8 @@ def read_predictions(
 ) -> "pd.DataFrame":
     """Logged rows of a use case with `at` in [since, until), in the order of prediction.
 
-    Columns: request_id, predicted_at and at (UTC), the request's fields, the answer's fields, model_version,
-    latency_us. An empty frame with the first three where nothing was logged.
+    Columns: request_id, predicted_at and at (UTC), the request's fields, the answer's fields, the looked-up features
+    as `feature_<column>`, model_version, latency_us. An empty frame with the first three where nothing was logged.
     """
     import pandas as pd
     import pyarrow as pa

@@ -15,10 +15,16 @@ from bottega.features.plan import Columns, FeaturePlan
 from bottega.files import disk_errors
 from bottega.times import from_epoch_us
 
+FEATURE = "feature_"
+"""Before the name of a looked-up feature in the log's columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answered request: its rows, as the endpoint saw and answered them."""
+    """One answered request: its rows, as the endpoint saw and answered them.
+
+    `answer` holds the answer's fields and, by their own names, the features that were looked up for it.
+    """
 
     usecase: str
     version: int
@@ -80,6 +86,8 @@ def _table(group: list[Answered]) -> Any:
         columns[field.name] = _arrow_time(times[field.name]) if field.is_time else _arrow(joined("request", field.name))
     for field in plan.answer:
         columns[field.name] = _arrow(joined("answer", field.name))
+    for name in plan.looked_up:
+        columns[FEATURE + name] = _arrow(joined("answer", name))
     columns["model_version"] = _arrow(repeated([answered.version for answered in group], np.int32))
     columns["latency_us"] = _arrow(repeated([answered.latency_us for answered in group], np.float32))
     return pa.Table.from_arrays(list(columns.values()), names=list(columns))
