@@ -1,5 +1,6 @@
 """The catalogue: what each view and function offers, from which columns, and how its values are spread."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,22 @@ if TYPE_CHECKING:
 
 
 class FeatureEntry(msgspec.Struct, frozen=True):
-    """A feature: how it is referred to, its unit, and from what it is computed."""
+    """A feature: how it is referred to, its unit, from what it is computed, and what it is where nothing is known."""
 
     reference: str
     unit: str
     window: str
     lineage: str
     description: str = ""
+    missing: str = "null"
 
 
 class ViewEntry(msgspec.Struct, frozen=True):
-    """A view or an on-request function."""
+    """A view or an on-request function.
+
+    Of a windowed view: its tile, how late an event may become known, after how long without events values expire, and
+    how far behind the clock its owner promises the online store to be at most.
+    """
 
     name: str
     kind: str
@@ -39,6 +45,10 @@ class ViewEntry(msgspec.Struct, frozen=True):
     owner: str
     description: str
     features: tuple[FeatureEntry, ...]
+    tile: str = ""
+    lateness: str = ""
+    ttl: str = ""
+    freshness: str = ""
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -66,13 +76,28 @@ def describe(declared: View | OnRequest) -> ViewEntry:
         return ViewEntry(declared.name, "on request", "", declared.inputs, "", "", declared.description, outputs)
     if isinstance(declared, StaticView):
         features = tuple(
-            FeatureEntry(f"{declared.name}:{f.name}", f.unit, "", f"{declared.source}.{f.name}", f.description)
+            FeatureEntry(
+                f"{declared.name}:{f.name}",
+                f.unit,
+                "",
+                f"{declared.source}.{f.name}",
+                f.description,
+                "null" if math.isnan(f.default) else f"{f.default:g}",
+            )
             for f in declared.features
         )
-        kind = "static"
-    else:
-        features = tuple(_windowed(declared, feature) for feature in declared.features)
-        kind = "windowed"
+        return _entry(declared, "static", features)
+    features = tuple(_windowed(declared, feature) for feature in declared.features)
+    return msgspec.structs.replace(
+        _entry(declared, "windowed", features),
+        tile=declared.tile,
+        lateness=declared.lateness,
+        ttl=declared.ttl or "",
+        freshness=declared.freshness or "",
+    )
+
+
+def _entry(declared: View, kind: str, features: tuple[FeatureEntry, ...]) -> ViewEntry:
     return ViewEntry(
         declared.name,
         kind,
@@ -107,7 +132,10 @@ def statistics(
 def _windowed(view: FeatureView, feature: Feature) -> FeatureEntry:
     window = feature.name.rpartition("_")[2]
     lineage = "; ".join(_lineage(view, source, feature, window) for source in view.sources)
-    return FeatureEntry(f"{view.name}:{feature.name}", feature.unit, window, lineage, feature.description)
+    missing = "null" if feature.default is None else f"{feature.default:g}"
+    if feature.aggregate in ("count", "sum", "distinct"):
+        missing = "0"
+    return FeatureEntry(f"{view.name}:{feature.name}", feature.unit, window, lineage, feature.description, missing)
 
 
 def _lineage(view: FeatureView, source: Source, feature: Feature, window: str) -> str:
