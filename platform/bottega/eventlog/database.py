@@ -1,0 +1,149 @@
+"""The file of the embedded log: one SQLite connection, its transactions, and its errors said plainly."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from bottega.errors import Conflict, InvalidData, StorageError, Unavailable
+from bottega.files import disk_errors
+
+FORMAT = 1
+_APPLICATION = 0x4254476C  # "BTGl" in the file's header: an event log of Bottega
+_TABLES = (
+    "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+    " begin_offset INTEGER NOT NULL, end_offset INTEGER NOT NULL)",
+    "CREATE TABLE readers (reader TEXT NOT NULL, topic TEXT NOT NULL, committed_offset INTEGER NOT NULL,"
+    " PRIMARY KEY (reader, topic)) WITHOUT ROWID",
+)
+
+
+class _Opened(NamedTuple):
+    process: int
+    connection: sqlite3.Connection
+    lock: threading.Lock
+
+
+_inherited: list[_Opened] = []
+"""Connections that came over a fork: never used, and never closed, since the file's locks are the parent's."""
+
+
+class Database:
+    """One connection to the file, which threads use one after the other and a forked process opens anew."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._opened: _Opened | None = self._open()
+
+    @contextlib.contextmanager
+    def transaction(self, begin: str, otherwise: str = "") -> Iterator[sqlite3.Connection]:
+        """All of the block or nothing of it; `begin` is BEGIN to read and BEGIN IMMEDIATE to write.
+
+        `otherwise` is what the error says of the state that is kept, for example "nothing was appended".
+        """
+        opened = self._mine()
+        connection = opened.connection
+        with opened.lock, database_errors(self._path, self._timeout_s, otherwise):
+            connection.execute(begin)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the connection; a transaction after that is refused."""
+        opened, self._opened = self._opened, None
+        if opened is not None and opened.process == os.getpid():
+            with opened.lock:
+                opened.connection.close()
+
+    def _mine(self) -> _Opened:
+        opened = self._opened
+        if opened is None:
+            raise Conflict(f"The event log {self._path} is closed.", next_step="Open it again.")
+        if opened.process != os.getpid():
+            _inherited.append(opened)
+            opened = self._opened = self._open()
+        return opened
+
+    def _open(self) -> _Opened:
+        with disk_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with database_errors(self._path, self._timeout_s):
+            connection = sqlite3.connect(
+                self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False
+            )
+            try:
+                _prepare(connection, self._path)
+            except BaseException:
+                connection.close()
+                raise
+        return _Opened(os.getpid(), connection, threading.Lock())
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables where the file is new; refuse a file that is not a log, or that a newer Bottega wrote."""
+    if not _is_log(connection, path):
+        connection.execute("BEGIN IMMEDIATE")
+        if not _is_log(connection, path):  # another process may have made it meanwhile
+            for table in _TABLES:
+                connection.execute(table)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _is_log(connection: sqlite3.Connection, path: Path) -> bool:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not application and not found and not tables:
+        return False
+    if application != _APPLICATION:
+        raise InvalidData(f"{path} is a database, but not an event log.", next_step="Name another file.")
+    if found > FORMAT:
+        raise StorageError(
+            f"The event log {path} has format {found}, this Bottega knows up to {FORMAT}: a newer version wrote it.",
+            next_step="Update Bottega, or name another file.",
+        )
+    return True
+
+
+@contextlib.contextmanager
+def database_errors(path: Path, timeout_s: float, otherwise: str = "") -> Iterator[None]:
+    """Turn SQLite's errors into ours: what happened to which file, what is kept, and what to do."""
+    kept = f": {otherwise}" if otherwise else ""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_BUSY:
+            raise Unavailable(
+                f"Another process kept {path} locked for {timeout_s:g} s{kept}.",
+                next_step="Try again, or find the process that writes for so long.",
+            ) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise StorageError(
+                f"No space is left on the disk while writing {path}{kept}.",
+                next_step="Free some space, or trim the log's oldest records.",
+            ) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise InvalidData(
+                f"The event log {path} is damaged ({error}){kept}.",
+                next_step="Restore it from a copy, or move it away and append again from the source.",
+            ) from error
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+            raise StorageError(
+                f"The event log {path} cannot be used ({error}){kept}.",
+                next_step="It must be a file that this user may read and write, beside files of its own name.",
+            ) from error
+        raise
