@@ -1,5 +1,6 @@
 """`bottega features`: what is declared, what the store answers, and the proof that offline and online agree."""
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from bottega.cli.console import (
     open_session,
     table,
 )
-from bottega.errors import InvalidInput
+from bottega.errors import NotFound
 
 app = typer.Typer(
     help="Features: declared once; joined point-in-time offline, read by key online.", no_args_is_help=True
@@ -43,35 +44,100 @@ def list_features(workspace: WorkspaceOption = None, as_json: JsonOption = False
 def show(
     view: Annotated[str, typer.Argument(help="Name of the view, for example zone_traffic.")],
     usecase: UseCaseOption = "eta",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a view: entity, source, owner and promises, and each feature with what it is made of."""
+    from bottega.features.catalogue import describe
+    from bottega.pipeline.views import find_view
+    from usecases import find
+
+    session = open_session(workspace, as_json)
+    described = describe(find_view(find(usecase), view))
+    promises = [
+        f"{name} {value}"
+        for name, value in (
+            ("tile", described.tile),
+            ("lateness", described.lateness),
+            ("time to live", described.ttl),
+            ("freshness", described.freshness),
+            ("owner", described.owner),
+        )
+        if value
+    ]
+    rows = [(f.reference, f.unit, f.window, f.missing, f.lineage) for f in described.features]
+    session.emit(
+        described,
+        f"{described.name}: {described.description}\nentity {described.entity}, source {described.source}",
+        *([", ".join(promises)] if promises else []),
+        table("", ("feature", "unit", "window", "missing", "made of"), rows),
+    )
+
+
+@app.command()
+def stats(
+    view: Annotated[str, typer.Argument(help="Name of the view, for example zone_traffic.")],
+    usecase: UseCaseOption = "eta",
     since: FromOption = None,
     until: UntilOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a view: entity, source, owner, each feature's lineage; with --from and --until its statistics."""
-    from bottega.features.catalogue import describe
-    from bottega.pipeline.views import find_view, view_statistics
+    """Statistics of a view's features over the events of a span, and what the online store holds of it."""
+    from bottega.pipeline.views import find_view, store_state, view_statistics
     from usecases import find
 
     session = open_session(workspace, as_json)
+    start, end = city_span(since, until)
     chosen = find(usecase)
     declared = find_view(chosen, view)
-    described = describe(declared)
-    start, end = city_time(since), city_time(until)
-    spread = {}
-    if start is not None and end is not None:
-        spread = view_statistics(chosen, declared, session.workspace, session.settings, start, end)
-    rows = []
-    for feature in described.features:
-        name = feature.reference.partition(":")[2]
-        numbers = spread.get(name)
-        seen = "" if numbers is None or numbers.mean is None else f"{numbers.mean:.3g} ({numbers.null_share:.0%} null)"
-        rows.append((feature.reference, feature.unit, feature.window, feature.lineage, seen))
-    session.emit(
-        {"view": described, "statistics": spread},
-        f"{described.name}: {described.description}\nentity {described.entity}, source {described.source}",
-        table("", ("feature", "unit", "window", "lineage", "mean"), rows),
-    )
+    with session.progress() as progress:
+        spread = view_statistics(chosen, declared, session.workspace, session.settings, start, end, progress)
+    state = store_state(session.workspace, session.settings, declared)
+    rows = [
+        (
+            name,
+            s.rows,
+            f"{s.null_share:.1%}",
+            *("" if v is None else f"{v:.4g}" for v in (s.mean, s.least, s.median, s.greatest)),
+        )
+        for name, s in spread.items()
+    ]
+    columns = ("feature", "values", "null", "mean", "least", "median", "greatest")
+    session.emit({"view": view, "statistics": spread, "online": state}, table("", columns, rows), state.text())
+
+
+@app.command()
+def lineage(
+    node: Annotated[str, typer.Argument(help="A feature (view:feature), a column (source.column), or 'model'.")],
+    usecase: UseCaseOption = "eta",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where a feature comes from, column by column, and what depends on it."""
+    from rich.tree import Tree
+
+    from bottega.features.lineage import Edge, downstream, upstream
+    from bottega.pipeline.views import model_lineage
+    from usecases import find
+
+    session = open_session(workspace, as_json)
+    edges = model_lineage(find(usecase))
+    before, after = upstream(edges, node), downstream(edges, node)
+    if not before and not after:
+        nodes = sorted({edge.origin for edge in edges} | {edge.target for edge in edges})
+        raise NotFound(f"{usecase} has no {node!r} in its lineage.", next_step=f"It has: {', '.join(nodes)}.")
+
+    def grow(tree: Tree, ways: tuple[Edge, ...], here: str, start: str, end: str) -> None:
+        for edge in ways:
+            if getattr(edge, start) == here:
+                grow(tree.add(f"{getattr(edge, end)}  ({edge.how})"), ways, getattr(edge, end), start, end)
+
+    made_of, used_by = Tree(f"{node} is made of"), Tree(f"{node} is used by")
+    grow(made_of, before, node, "target", "origin")
+    grow(used_by, after, node, "origin", "target")
+    shown = [tree for tree in (made_of, used_by) if tree.children]
+    session.emit({"node": node, "upstream": before, "downstream": after}, *shown)
 
 
 @app.command()
@@ -96,29 +162,80 @@ def materialize(
 @app.command()
 def lookup(
     view: Annotated[str, typer.Argument(help="Name of the view, for example zone_traffic.")],
-    keys: Annotated[list[int], typer.Argument(help="The entity's keys, for example 74.")],
+    keys: Annotated[list[str], typer.Argument(help="The entity's keys, for example 74.")],
     at: Annotated[str, typer.Option("--at", help="Moment; without an offset it is the city's local time.")],
     usecase: UseCaseOption = "eta",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read one entity's features from the online store, as the server would at that moment."""
-    from bottega.features.view import FeatureView
-    from bottega.pipeline.views import find_view, read_now
+    """Read one entity's features from the online store, as the server would at that moment, with their age."""
+    from bottega.pipeline.views import entity_keys, find_windowed, read_now
     from bottega.times import to_epoch_us
     from usecases import find
 
     session = open_session(workspace, as_json)
-    declared = find_view(find(usecase), view)
-    if not isinstance(declared, FeatureView):
-        raise InvalidInput(f"{view} is static.", next_step=f"See 'bottega features show {view}'.")
+    declared = find_windowed(find(usecase), view)
     moment = city_time(at)
     assert moment is not None
-    found = read_now(session.workspace, declared, keys, to_epoch_us(moment))
-    values = {name: None if value != value else value for name, value in found.items()}
-    rows = [(name, "null" if value is None else f"{value:.4g}") for name, value in values.items()]
+    entity = entity_keys(declared, keys)
+    found = read_now(session.workspace, session.settings, declared, entity, to_epoch_us(moment))
+    rows = [(name, "null" if value is None else f"{value:.4g}") for name, value in found.values.items()]
+    age = "no event known" if found.age_s is None else f"newest event known {found.age_s:,.0f} s before"
     session.emit(
-        {"view": view, "keys": keys, "at": moment.isoformat(), "values": values}, table("", ("feature", "value"), rows)
+        {"view": view, "keys": entity, "at": moment.isoformat(), "values": found.values, "age_s": found.age_s},
+        table("", ("feature", "value"), rows),
+        age,
+    )
+
+
+@app.command()
+def why(
+    feature: Annotated[str, typer.Argument(help="A feature, for example zone_traffic:speed_kmh_mean_1h.")],
+    keys: Annotated[list[str], typer.Argument(help="The entity's keys, for example 74.")],
+    at: Annotated[str, typer.Option("--at", help="Moment; without an offset it is the city's local time.")],
+    usecase: UseCaseOption = "eta",
+    events: Annotated[int, typer.Option("--events", min=0, help="How many events to list.")] = 20,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the tiles and events behind one feature value, and why each event counts or does not."""
+    from bottega.pipeline.views import entity_keys, explain_value, find_windowed
+    from usecases import find
+
+    session = open_session(workspace, as_json)
+    view, _, name = feature.partition(":")
+    chosen = find(usecase)
+    declared = find_windowed(chosen, view)
+    declared.feature(name)
+    moment = city_time(at)
+    assert moment is not None
+    with session.progress() as progress:
+        found, online = explain_value(
+            chosen, declared, name, session.workspace, session.settings, entity_keys(declared, keys), moment, progress
+        )
+    value = "null" if found.value is None else f"{found.value:.6g}"
+    served = "null" if online is None else f"{online:.6g}"
+    outcomes = Counter(share.outcome for share in found.events)
+    session.emit(
+        {"provenance": found, "online": online},
+        f"{found.reference} of {', '.join(map(str, found.keys)) or 'the city'} at {found.at}: {value} from the events; "
+        f"the online store says {served}.",
+        f"The window is {found.since} to {found.until}. "
+        + (", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common()) or "No event lies in it.")
+        + ".",
+        table(
+            "Tiles",
+            ("tile begins", "events", "sum"),
+            [(t.start, t.events, "" if t.total is None else t.total) for t in found.tiles],
+        ),
+        table(
+            "Newest events",
+            ("source", "happened", "known", "value", "outcome"),
+            [
+                (s.source, s.event_time, s.available_at, "null" if s.value is None else f"{s.value:.4g}", s.outcome)
+                for s in found.events[::-1][:events]
+            ],
+        ),
     )
 
 
@@ -139,5 +256,49 @@ def parity(
     with session.progress() as progress:
         found = check_parity(find(usecase), session.workspace, session.settings, start, end, progress)
     session.emit(found, f"{found.values:,} values compared, {found.mismatches:,} differ. {found.first_mismatch or ''}")
+    if found.mismatches:
+        raise typer.Exit(1)
+
+
+@app.command()
+def skew(
+    usecase: UseCaseOption = "eta",
+    since: FromOption = None,
+    until: UntilOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the features that the server used with the training set's; exit code 1 where a value differs."""
+    from bottega.pipeline.skew import served_skew
+    from usecases import find
+
+    session = open_session(workspace, as_json)
+    with session.progress() as progress:
+        found = served_skew(
+            find(usecase), session.workspace, session.settings, city_time(since), city_time(until), progress=progress
+        )
+    rows = [
+        (
+            f.feature,
+            f.values,
+            f.mismatches,
+            *("" if mean is None else f"{mean:.4g}" for mean in (f.served.mean, f.trained.mean)),
+            f"{f.served.null_share:.1%}",
+            f"{f.trained.null_share:.1%}",
+            "" if f.distance is None else f"{f.distance:.3f}",
+        )
+        for f in found.features
+    ]
+    columns = (
+        "feature",
+        "values",
+        "differ",
+        "mean served",
+        "mean trained",
+        "null served",
+        "null trained",
+        "KS distance",
+    )
+    session.emit(found, table(f"{usecase} version {found.model_version}, {found.requests:,} requests", columns, rows))
     if found.mismatches:
         raise typer.Exit(1)

@@ -1,19 +1,24 @@
 """Feature views by name, with the tables they are made of: what `bottega features` works on."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+import msgspec
 import numpy as np
 
-from bottega.errors import NotFound
+from bottega.errors import InvalidInput, NotFound
 from bottega.features.catalogue import Statistics, statistics
+from bottega.features.lineage import Edge, lineage
 from bottega.features.online import OnlineStore
 from bottega.features.parity import Parity, parity
+from bottega.features.provenance import Provenance, provenance
 from bottega.features.refs import View, resolve, views_by_name
 from bottega.features.view import FeatureView
 from bottega.pipeline.replay import feed
 from bottega.pipeline.sources import gather
 from bottega.progress import Progress, silent
 from bottega.settings import Settings
+from bottega.times import from_epoch_us, parse_duration_s, to_epoch_us
 from bottega.usecase import UseCase
 from bottega.workspace import Workspace
 
@@ -26,11 +31,44 @@ def find_view(usecase: UseCase, name: str) -> View:
     return known[name]
 
 
+def find_windowed(usecase: UseCase, name: str) -> FeatureView:
+    """The windowed view of that name; InvalidInput where it is of another kind."""
+    found = find_view(usecase, name)
+    if not isinstance(found, FeatureView):
+        raise InvalidInput(f"{name} has no windows: its values do not change with the moment.")
+    return found
+
+
+def entity_keys(view: FeatureView, texts: Sequence[str]) -> tuple[int | str, ...]:
+    """An entity's keys from text, in the type that the entity declares."""
+    if view.entity.dtype == "string":
+        return tuple(texts)
+    for text in texts:
+        if not text.lstrip("-").isdecimal():
+            raise InvalidInput(
+                f"The key {text!r} is no whole number.", next_step=f"{view.entity.name} has {view.entity.dtype} keys."
+            )
+    return tuple(int(text) for text in texts)
+
+
 def view_statistics(
-    usecase: UseCase, view: View, workspace: Workspace, settings: Settings, since: datetime, until: datetime
+    usecase: UseCase,
+    view: View,
+    workspace: Workspace,
+    settings: Settings,
+    since: datetime,
+    until: datetime,
+    progress: Progress = silent,
 ) -> dict[str, Statistics]:
     """Statistics of a view's features over the events of [since, until)."""
-    return statistics(view, gather(usecase, workspace, settings, since, until).sources)
+    return statistics(view, gather(usecase, workspace, settings, since, until, progress=progress).sources)
+
+
+def model_lineage(usecase: UseCase) -> tuple[Edge, ...]:
+    """The lineage of everything that the use case's models take."""
+    recipe = usecase.recipe
+    inputs = dict.fromkeys(name for spec in recipe.models for name in spec.inputs)
+    return lineage(usecase.views, recipe.references, recipe.functions, inputs)
 
 
 def materialize_views(
@@ -79,8 +117,68 @@ def _key_sets(usecase: UseCase) -> list[tuple[FeatureView, tuple[str, ...]]]:
     return list(dict.fromkeys((r.view, r.keys) for r in found if isinstance(r.view, FeatureView)))
 
 
-def read_now(workspace: Workspace, view: FeatureView, keys: list[int], at_us: int) -> dict[str, float]:
+class EntityValues(msgspec.Struct, frozen=True):
+    """One entity's online values at a moment (None: null), and how old the newest event behind them is, in seconds."""
+
+    values: dict[str, float | None]
+    age_s: float | None
+
+
+def read_now(
+    workspace: Workspace, settings: Settings, view: FeatureView, keys: Sequence[int | str], at_us: int
+) -> EntityValues:
     """A view's online values for one entity at a moment."""
-    columns = tuple(np.array([key]) for key in keys)
+    columns = tuple(np.array([key], object if isinstance(key, str) else np.int64) for key in keys)
     found = OnlineStore(workspace.online).read(view.name, columns, np.array([at_us]))
-    return {feature.name: float(found[feature.name][0]) for feature in view.features}
+    return EntityValues(
+        {feature.name: _known(found[feature.name][0]) for feature in view.features}, _known(found.age_s[0])
+    )
+
+
+def explain_value(
+    usecase: UseCase,
+    view: FeatureView,
+    feature: str,
+    workspace: Workspace,
+    settings: Settings,
+    keys: tuple[int | str, ...],
+    at: datetime,
+    progress: Progress = silent,
+) -> tuple[Provenance, float | None]:
+    """Everything behind one value, from the dataset's events, and what the online store says at the same moment."""
+    at_us = to_epoch_us(at)
+    since = at - timedelta(seconds=view.feature(feature).window_s + parse_duration_s(view.tile))
+    sources = gather(usecase, workspace, settings, since, at + timedelta(microseconds=1), progress=progress).sources
+    found = provenance(view, feature, sources, keys, at_us)
+    return found, read_now(workspace, settings, view, keys, at_us).values[feature]
+
+
+class StoreState(msgspec.Struct, frozen=True):
+    """What the online store holds of a view: up to which moment it has seen events (ISO 8601, UTC), and refusals."""
+
+    view: str
+    seen_until: str | None
+    freshness: str | None
+    refused: dict[str, int]
+
+    def text(self) -> str:
+        """The state in a sentence or two."""
+        if self.seen_until is None:
+            return f"The online store holds nothing of {self.view}."
+        refused = ", ".join(f"{n:,} {reason}" for reason, n in self.refused.items()) or "none"
+        promise = f"; the owner promises at most {self.freshness} behind the clock" if self.freshness else ""
+        return f"The online store has seen events that were known until {self.seen_until}{promise}. Refused: {refused}."
+
+
+def store_state(workspace: Workspace, settings: Settings, view: View) -> StoreState:
+    """How far the online store has come with a view."""
+    store = OnlineStore(workspace.online)
+    if not isinstance(view, FeatureView):
+        return StoreState(view.name, None, None, {})
+    seen_us = store.progress_us(view.name)
+    seen = None if seen_us is None else from_epoch_us(seen_us).isoformat()
+    return StoreState(view.name, seen, view.freshness, store.refused(view.name))
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
