@@ -12,6 +12,7 @@ from bottega.errors import Conflict, InvalidData, StorageError, Unavailable
 from bottega.files import disk_errors
 
 FORMAT = 1
+_LONG_BYTES = 4_000_000  # a write-ahead log that is longer makes readers slower
 _APPLICATION = 0x4254476C  # "BTGl" in the file's header: an event log of Bottega
 _TABLES = (
     "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
@@ -37,25 +38,40 @@ class Database:
     def __init__(self, path: Path, timeout_s: float) -> None:
         self._path = path
         self._timeout_s = timeout_s
+        self._long_bytes = _LONG_BYTES
         self._opened: _Opened | None = self._open()
 
     @contextlib.contextmanager
-    def transaction(self, begin: str, otherwise: str = "") -> Iterator[sqlite3.Connection]:
-        """All of the block or nothing of it; `begin` is BEGIN to read and BEGIN IMMEDIATE to write.
-
-        `otherwise` is what the error says of the state that is kept, for example "nothing was appended".
-        """
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One state of the file for the whole block."""
         opened = self._mine()
-        connection = opened.connection
+        with opened.lock, database_errors(self._path, self._timeout_s), _transaction(opened.connection, "BEGIN"):
+            yield opened.connection
+
+    @contextlib.contextmanager
+    def writing(self, otherwise: str) -> Iterator[sqlite3.Connection]:
+        """All of the block or nothing of it: `otherwise` is what the error then says, "nothing was appended"."""
+        opened = self._mine()
         with opened.lock, database_errors(self._path, self._timeout_s, otherwise):
-            connection.execute(begin)
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            with _transaction(opened.connection, "BEGIN IMMEDIATE"):
+                yield opened.connection
+            self._checkpoint(opened.connection)
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Move a long write-ahead log into the file, while no other process can commit.
+
+        SQLite's own checkpoints run beside commits, which before 3.51.3 can lose a commit
+        (https://sqlite.org/wal.html#walresetbug). TRUNCATE holds the lock that a commit needs.
+        """
+        log = self._path.with_name(f"{self._path.name}-wal")
+        if not log.exists() or log.stat().st_size < self._long_bytes:
+            return
+        connection.execute("PRAGMA busy_timeout = 1000")
+        with contextlib.suppress(sqlite3.Error):  # what was committed stays in the write-ahead log
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # Where a reader keeps an old state open, not every append waits for it.
+            self._long_bytes = log.stat().st_size + _LONG_BYTES if busy else _LONG_BYTES
+        connection.execute(f"PRAGMA busy_timeout = {int(self._timeout_s * 1000)}")
 
     def close(self) -> None:
         """Close the connection; a transaction after that is refused."""
@@ -74,8 +90,7 @@ class Database:
         return opened
 
     def _open(self) -> _Opened:
-        with disk_errors(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self._path)
         with database_errors(self._path, self._timeout_s):
             connection = sqlite3.connect(
                 self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False
@@ -86,6 +101,28 @@ class Database:
                 connection.close()
                 raise
         return _Opened(os.getpid(), connection, threading.Lock())
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise StorageError(
+            f"The event log {path} cannot be used: a part of its path is a file.", next_step="Name another path."
+        ) from None
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -100,6 +137,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 
 def _is_log(connection: sqlite3.Connection, path: Path) -> bool:

@@ -39,7 +39,7 @@ class EmbeddedLog:
         check_records(topic, records)
         if not records:
             return self.end(topic)
-        with self._writing.transaction("BEGIN IMMEDIATE", "nothing was appended") as connection:
+        with self._writing.writing("nothing was appended") as connection:
             found = _find(connection, topic) or _make(connection, topic)
             end = found.end + len(records)
             rows = zip(range(found.end, end), records, strict=True)
@@ -61,7 +61,7 @@ class EmbeddedLog:
             time.sleep(min(_POLL_S, left_s))
 
     def _read(self, topic: str, offset: int, limit: int) -> list[bytes]:
-        with self._reading.transaction("BEGIN") as connection:
+        with self._reading.reading() as connection:
             found = _find(connection, topic)
             if found is None or offset >= found.end:
                 return []
@@ -93,7 +93,7 @@ class EmbeddedLog:
         check_name("Reader", reader)
         offset = check_whole("The offset", offset, 0)
         check_commit(reader, topic, offset, self.end(topic))
-        with self._writing.transaction("BEGIN IMMEDIATE", "nothing was committed") as connection:
+        with self._writing.writing("nothing was committed") as connection:
             connection.execute("INSERT OR REPLACE INTO readers VALUES (?, ?, ?)", (reader, topic, offset))
 
     def committed(self, reader: str, topic: str) -> int:
@@ -101,13 +101,13 @@ class EmbeddedLog:
         check_name("Reader", reader)
         begin = self.begin(topic)
         query = "SELECT committed_offset FROM readers WHERE reader = ? AND topic = ?"
-        with self._reading.transaction("BEGIN") as connection:
+        with self._reading.reading() as connection:
             row = connection.execute(query, (reader, topic)).fetchone()
         return row[0] if row else begin
 
     def topics(self) -> tuple[str, ...]:
         """Names of the topics, sorted."""
-        with self._reading.transaction("BEGIN") as connection:
+        with self._reading.reading() as connection:
             return tuple(name for (name,) in connection.execute("SELECT name FROM topics ORDER BY name"))
 
     def trim(self, topic: str, before: int) -> None:
@@ -115,7 +115,7 @@ class EmbeddedLog:
         before = min(check_whole("The offset", before, 0), self.end(topic))
         while (begin := self.begin(topic)) < before:
             step = min(begin + _TRIM_ROWS, before)
-            with self._writing.transaction("BEGIN IMMEDIATE", "the records are still there") as connection:
+            with self._writing.writing("the records are still there") as connection:
                 found = _find(connection, topic)
                 if found is not None and found.begin < step:
                     connection.execute(f"DELETE FROM {found.table} WHERE position < ?", (step,))
@@ -134,7 +134,7 @@ class EmbeddedLog:
 
     def _topic(self, topic: str) -> _Topic | None:
         check_name("Topic", topic)
-        with self._reading.transaction("BEGIN") as connection:
+        with self._reading.reading() as connection:
             return _find(connection, topic)
 
 

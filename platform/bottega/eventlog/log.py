@@ -16,7 +16,8 @@ class Batch:
     """Records of one topic, in their order.
 
     `first` is the offset of the first record, `next` where to read on. Offsets are contiguous, except on Kafka, where
-    a topic may have gaps (compaction, transactions): then `gapped` holds the offset of each record.
+    a topic may have gaps (compaction, transactions): then `gapped` holds the offset of each record. A batch without
+    records is false, so that `while batch := log.read(topic, offset, 1000): offset = batch.next` reads to the end.
 
     >>> Batch("trips", 7, [b"a", b"b"], 9).offsets
     range(7, 9)

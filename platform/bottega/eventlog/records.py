@@ -118,7 +118,7 @@ def _json_values(name: str, column: pd.Series) -> list[Any]:
     """A column's values as msgspec writes them: null for what is missing."""
     kind = column.dtype
     if pd.api.types.is_bool_dtype(kind) or pd.api.types.is_integer_dtype(kind):
-        if kind == np.uint64 and len(column) and column.max() > np.iinfo(np.int64).max:
+        if pd.api.types.is_unsigned_integer_dtype(kind) and (column > np.iinfo(np.int64).max).any():
             raise InvalidInput(f"Column {name!r} has numbers beyond int64.", next_step="Write them as text.")
         return column.tolist() if isinstance(kind, np.dtype) else column.to_numpy(object, na_value=None).tolist()
     if pd.api.types.is_float_dtype(kind):

@@ -16,7 +16,7 @@ def answers(servers: str, doing: str) -> Iterator[None]:
     except (KafkaException, TimeoutError) as error:
         reason = reason_of(error.args[0] if isinstance(error, KafkaException) else None)
         raise Unavailable(
-            f"Kafka at {servers} did not answer while {doing} ({reason}).",
+            f"Kafka at {servers} failed while {doing} ({reason}).",
             next_step="Start the broker or check the address, then try again.",
         ) from error
 
