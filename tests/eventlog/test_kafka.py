@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bottega.errors import Conflict, InvalidInput, TooLarge, Unavailable, Unsupported
+from bottega.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable, Unsupported
 from bottega.eventlog import Batch, open_log
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
@@ -92,6 +92,22 @@ def test_an_append_may_be_larger_than_the_client_queue(shared_cluster):
         while batch := log.read("long", len(seen), 20_000):
             seen += batch.records
     assert seen == numbered(0, 120_000)
+
+
+def test_records_that_the_broker_has_dropped(shared_cluster):
+    """The mock cluster keeps about 5 MB of a topic."""
+    shared_cluster.topic("dropped")
+    records = [b"%d " % i + b"." * 100_000 for i in range(100)]
+    with open_log(f"kafka://{shared_cluster.servers}") as log:
+        assert log.append("dropped", records) == 100
+        begin = log.begin("dropped")
+        assert 0 < begin < 100
+        with pytest.raises(NotFound, match=rf"no record 0 any more: records exist from {begin} on"):
+            log.read("dropped", 0, 1)
+        assert log.committed("a-new-reader", "dropped") == begin
+        log.commit("a-slow-reader", "dropped", 0)
+        assert log.committed("a-slow-reader", "dropped") == 0
+        assert log.read("dropped", begin, 1).records == records[begin : begin + 1]
 
 
 class Scripted:
