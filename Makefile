@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
 
-.PHONY: help demo test test-slow lint format install lock clean
+.PHONY: help demo test test-slow lint format install engines lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ demo: .venv/.ready  ## the whole loop, then the Studio (ARGS=--no-studio to end 
 test: .venv/.ready lint  ## lint, types, contracts and the fast tests (under 15 minutes on two cores)
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-test-slow: .venv/.ready  ## browser, whole-loop, real-data and lesson tests
+test-slow: .venv/.ready .venv/.engines  ## browser, whole-loop, real-data and lesson tests
 	$(BIN)/pytest -m slow $(ARGS)
 
 lint: .venv/.ready  ## ruff, mypy, import contracts, dependency check
@@ -40,6 +40,12 @@ format: .venv/.ready  ## format the code
 	$(BIN)/ruff format .
 
 install: .venv/.ready  ## create .venv from requirements.lock
+
+engines: .venv/.engines  ## add Spark (needs Java 17) and the engines that the benchmarks compare with
+
+.venv/.engines: requirements-engines.lock .venv/.ready
+	$(BIN)/pip install -r requirements-engines.lock
+	@touch $@
 
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Bottega needs Python 3.11 to 3.13, this is {v.major}.{v.minor}: make PYTHON=python3.12 ...")'

@@ -1,0 +1,1 @@
+"""Other people's engines, given the same work as ours and measured beside it."""
