@@ -13,6 +13,12 @@ fingerprint of all values with the other engines'. `--json` prints a list with o
 peers/features/measure.py for what is measured). An engine that failed, ran out of memory or was wrong has no row; it is
 told on standard error, and the exit status is 1. `--memory-limit` is given to engines that have such a setting; a run
 that takes more memory keeps its row (peak_mb tells) and a remark in the table.
+
+Feast needs an older pandas than Bottega, so it races in an environment of its own, with engines that need no Bottega:
+
+    python -m venv .venv-feast
+    .venv-feast/bin/pip install "feast[duckdb]==0.67.0" psutil msgspec
+    .venv-feast/bin/python benchmarks/features.py --engines feast,duckdb
 """
 
 import argparse
@@ -36,6 +42,7 @@ ENGINES = {
     "polars": "polars",
     "duckdb": "duckdb",
     "spark": "pyspark",
+    "feast": "feast",
     "bottega": "bottega",
     "bottega_spark": "pyspark",
 }

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KEYS = ["job", "engine", "events", "labels", "cpu_s", "wall_s", "peak_mb"]
 SMALL = ("--events", "20_000", "--labels", "2_000")
-PEERS = [engine for engine in ("pandas", "polars", "duckdb") if find_spec(engine)]
+PEERS = [engine for engine in ("pandas", "polars", "duckdb", "feast") if find_spec(engine)]
 
 
 @pytest.fixture(autouse=True)
