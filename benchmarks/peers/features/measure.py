@@ -1,5 +1,6 @@
 """What a process costs: CPU seconds, wall seconds and memory, of itself and of the processes it starts."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,8 +32,10 @@ class Cost(msgspec.Struct, frozen=True):
 
     `cpu_s` is user and system time of the process and of those it waited for. `peak_mb` (10**6 bytes) is the larger of
     two: the operating system's own record of the largest single process, which misses no moment, and the largest sum
-    over the process and its descendants, looked at twenty times a second, in which pages that two processes share count
-    twice. Both are resident memory, so pages of mapped files count. `failed` says how it ended, "" if well.
+    over the process and its descendants, looked at twenty times a second. In the sum, pages that two processes share
+    count twice, and a descendant counts from the second look on: a process that was just forked still shares all of
+    its parent's memory. Both are resident memory, so pages of mapped files count. `failed` says how it ended, "" if
+    well.
     """
 
     cpu_s: float
@@ -79,8 +82,11 @@ def _watch(process: subprocess.Popen, spare: float) -> tuple[int, str]:
     """The largest sum of resident memory until the process ends, and why it was ended."""
     peak, ended = 0, ""
     root = psutil.Process(process.pid)
+    seen = {process.pid}
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        total = _resident(root)
+        sizes = _resident(root)
+        total = sum(size for pid, size in sizes.items() if pid in seen)
+        seen = {process.pid, *sizes}
         peak = max(peak, total)
         if total > spare and not ended:
             ended = f"ended at {total / 1e9:.1f} GB, before the machine ran out of memory"
@@ -89,17 +95,14 @@ def _watch(process: subprocess.Popen, spare: float) -> tuple[int, str]:
     return peak, ended
 
 
-def _resident(root: psutil.Process) -> int:
-    total = 0
-    try:
+def _resident(root: psutil.Process) -> dict[int, int]:
+    """Resident bytes of a process and its descendants by process id, of those that have not ended meanwhile."""
+    sizes = {}
+    with contextlib.suppress(psutil.Error):
         for process in [root, *root.children(recursive=True)]:
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:
-                continue  # it ended meanwhile
-    except psutil.Error:
-        return total
-    return total
+            with contextlib.suppress(psutil.Error):
+                sizes[process.pid] = process.memory_info().rss
+    return sizes
 
 
 def _failure(code: int, errors: str) -> str:
