@@ -144,9 +144,9 @@ class Layout:
     """Index in `windows` of the time to live, or -1."""
 
     @functools.cached_property
-    def reach(self) -> np.ndarray:
-        """How many tiles before the last closed one each window's predecessor lies, then 0: (W + 1,) int64."""
-        return np.append(self.windows, 0)
+    def longest(self) -> int:
+        """The longest window in tiles."""
+        return int(self.windows[0])
 
     @functools.cached_property
     def neutral(self) -> np.ndarray:

@@ -1,62 +1,78 @@
-"""Looking windows up: which chunks a batch of keys and moments touches, and what they add up to."""
+"""Looking values up: which chunks a batch of keys and moments touches, and what they say."""
 
-from collections.abc import Iterator
+import itertools
 
-import lmdb
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features import chunks, records
+from bottega.features import chunks, kernel
 from bottega.features.chunks import CHUNK
 from bottega.features.definition import Definition, Layout
-from bottega.features.records import Entry
+from bottega.features.records import LAST_CHUNK, Entry
+from bottega.features.storage import Content, Reading
+
+Found = tuple[np.ndarray, np.ndarray]
+"""Values (features, batch) float64, NaN where there is none, and age_s (batch,) float64, NaN without any event."""
 
 
-def window_totals(
-    transaction: lmdb.Transaction, entry: Entry, keys: tuple[np.ndarray, ...], at_us: np.ndarray
-) -> np.ndarray:
-    """Window totals (states, W, batch) int64 of a batch: keys (batch,) each, `at_us` (batch,) int64."""
-    layout = entry.layout
-    edges = _edges(layout, at_us)
+def look_up(transaction: Reading, entry: Entry, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Found:
+    """The features of a batch: keys (batch,) each, `at_us` (batch,) int64."""
+    definition = entry.definition
+    numbered = definition.key_dtype != "string" and len(keys) == len(definition.keys)
+    if len(at_us) == 1 and numbered and all(key.dtype.kind in "iu" for key in keys):
+        return _one(transaction, entry, tuple([key.item(0) for key in keys]), at_us.item(0))
     known, columns = _key_columns(entry.definition, keys, len(at_us))
-    if len(at_us) == 1 and known.all():
-        prefix = entry.entity_prefix(tuple(column.item(0) for column in columns))
-        return _entity_totals(transaction, layout, prefix, edges)
-    totals = np.empty((len(layout.states), len(layout.windows), len(at_us)), np.int64)
-    totals[:] = layout.neutral[:, None, None]
-    for members, rows in _by_entity(columns, known):
-        totals[:, :, rows] = _entity_totals(transaction, layout, entry.entity_prefix(members), edges[rows])
-    return totals
+    return _many(transaction, entry, known, columns, at_us)
 
 
-def _entity_totals(transaction: lmdb.Transaction, layout: Layout, prefix: bytes, edges: np.ndarray) -> np.ndarray:
-    """Window totals (states, W, batch) of one entity.
-
-    `edges` (batch, W + 1): the last tile before each window, longest window first, then the last tile of them all.
-    """
-    totals = np.empty((len(layout.states), len(layout.windows), len(edges)), np.int64)
-    totals[:] = layout.neutral[:, None, None]
-    for chunk in _touched(edges):
-        packed = transaction.get(prefix + records.chunk_id(chunk))
-        if packed is not None:
-            chunks.add_windows(totals, packed, layout, edges)
-    return totals
-
-
-def _touched(edges: np.ndarray) -> list[int]:
-    """The chunks that hold the windows' tiles."""
-    if len(edges) == 1:
-        one = range((int(edges[0, 0]) + 1) // CHUNK, int(edges[0, -1]) // CHUNK + 1)
-        return [number for number in one if 0 <= number <= records.LAST_CHUNK]
-    first, last = (edges[:, 0] + 1) // CHUNK, edges[:, -1] // CHUNK
-    many = np.unique(np.minimum(first[:, None] + np.arange(int((last - first).max()) + 1), last[:, None]))
-    return [number for number in many.tolist() if 0 <= number <= records.LAST_CHUNK]
+def _one(transaction: Reading, entry: Entry, keys: tuple[int, ...], at_us: int) -> Found:
+    layout = entry.layout
+    now = at_us // layout.tile_us
+    first, last = (now - layout.longest) // CHUNK, (now - 1) // CHUNK
+    records: list[Content] = []
+    for chunk in range(max(first, 0), min(last, LAST_CHUNK) + 1):
+        content = transaction.get(entry.chunk_key(keys, chunk))
+        if content is not None:
+            records.append(content)
+    compiled = kernel.load()
+    if compiled is not None:
+        return compiled.read_one(layout, records, at_us)
+    return _by_numpy(layout, [records], np.array([at_us]))
 
 
-def _edges(layout: Layout, at_us: np.ndarray) -> np.ndarray:
-    """The last tile before each window, then the last closed tile: (batch, W + 1) int64."""
-    closed = at_us // layout.tile_us - 1
-    return closed[:, None] - layout.reach
+def _many(
+    transaction: Reading, entry: Entry, known: np.ndarray, keys: tuple[np.ndarray, ...], at_us: np.ndarray
+) -> Found:
+    layout = entry.layout
+    now = at_us // layout.tile_us
+    first = np.maximum((now - layout.longest) // CHUNK, 0)
+    last = np.minimum((now - 1) // CHUNK, LAST_CHUNK)
+    count = np.where(known, np.maximum(last - first + 1, 0), 0)
+    row = np.repeat(np.arange(len(at_us)), count)
+    chunk = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    names = entry.chunk_keys(tuple(key[row] for key in keys), chunk)
+    position = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    contents = transaction.get_many(list(position))
+    which = np.fromiter(map(position.__getitem__, names), np.int64, len(names))
+    there = np.array([content is not None for content in contents], bool)[which]
+    which, row = which[there], row[there]
+    start = np.searchsorted(row, np.arange(len(at_us) + 1))
+    compiled = kernel.load()
+    if compiled is not None:
+        return compiled.read(layout, contents, which, start, at_us)
+    rows = [
+        [c for c in map(contents.__getitem__, which[a:b]) if c is not None]
+        for a, b in itertools.pairwise(start.tolist())
+    ]
+    return _by_numpy(layout, rows, at_us)
+
+
+def _by_numpy(layout: Layout, rows: list[list[Content]], at_us: np.ndarray) -> Found:
+    totals = np.empty((len(layout.states), len(layout.windows), len(rows)), np.int64)
+    age_s = np.empty(len(rows))
+    for i, (records, at) in enumerate(zip(rows, at_us.tolist(), strict=True)):
+        totals[:, :, i], age_s[i] = chunks.window_totals(layout, records, at)
+    return layout.values(totals), age_s
 
 
 def _key_columns(
@@ -87,22 +103,3 @@ def _key_columns(
             raise InvalidInput(f"The key {name!r} of view {definition.view!r} is {column.dtype}; give whole numbers.")
         columns.append(column)
     return known, tuple(columns)
-
-
-def _by_entity(
-    columns: tuple[np.ndarray, ...], known: np.ndarray
-) -> Iterator[tuple[tuple[int | str, ...], np.ndarray]]:
-    """Each entity's keys and its rows in the batch."""
-    rows = np.flatnonzero(known)
-    if not len(rows):
-        return
-    codes = [np.unique(column[rows], return_inverse=True)[1] for column in columns]
-    order = np.lexsort(codes) if codes else np.arange(len(rows))
-    changed = np.zeros(len(rows), bool)
-    for code in codes:
-        changed[1:] |= code[order][1:] != code[order][:-1]
-    for members in np.split(rows[order], np.flatnonzero(changed)):
-        yield (
-            tuple(column[members[0]].item() if column.dtype != object else column[members[0]] for column in columns),
-            members,
-        )

@@ -29,7 +29,7 @@ def materialize(
     (name,) = view.source_names
     bound = bind_events(view, sources[name])
     inside = bound.take((bound.tile >= first) & (bound.tile < end))
-    store.replace(view.definition, tiles_of(inside, view.definition.inputs, view.definition.states), first, end)
+    store.replace(view.definition, tiles_of(inside, view.definition), first, end)
     return len(inside.tile)
 
 

@@ -1,157 +1,272 @@
-"""The online store: tiles by entity in LMDB; windows are computed when read, on the request's clock.
+"""The online store: tiles by entity; windows are computed when read, on the request's clock.
 
-Values therefore slide although no event comes. The store holds each view's definition, so a reader needs neither the
-code that declared it nor pandas.
+Values therefore slide although no event comes. Late events stand apart with their arrival, so a read at any moment,
+also a past one, tells what was known then. The store holds each view's definition, so a reader needs neither the code
+that declared it nor pandas.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lmdb
+import msgspec
 import numpy as np
 
 from bottega.errors import Conflict, NotFound
 from bottega.features import records
 from bottega.features.definition import Definition
-from bottega.features.environment import Environment, environment
-from bottega.features.lookup import window_totals
-from bottega.features.records import Entry
-from bottega.features.tiles import Tiles, tiles_of
+from bottega.features.lookup import Found, look_up
+from bottega.features.records import Entry, Stream
+from bottega.features.storage import Reading, Storage, Writing, open_storage
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bottega.features.binding import Events
+    from bottega.features.tiles import Tiles
     from bottega.features.view import FeatureView
 
 
-class Values(dict[str, np.ndarray]):
-    """Features by name, (batch,) float64 each; all null where the store has no such view yet."""
+class Values(Mapping[str, np.ndarray]):
+    """Features by name, (batch,) float64 each; all null where the store has no such view yet.
 
-    def __init__(self, view: str, batch: int, found: dict[str, np.ndarray] | None = None) -> None:
-        super().__init__(found or {})
-        self._view, self._batch, self._stored = view, batch, found is not None
+    `age_s` (batch,) float64 is how many seconds ago the newest tile with a known event closed, NaN without any within
+    the longest window.
+    """
 
-    def __missing__(self, feature: str) -> np.ndarray:
-        if self._stored:
+    __slots__ = ("_matrix", "_names", "_view", "age_s")
+
+    def __init__(self, view: str, names: Mapping[str, int] | None, found: Found) -> None:
+        self._view, self._names = view, names
+        self._matrix, self.age_s = found
+
+    def __getitem__(self, feature: str) -> np.ndarray:
+        if self._names is None:
+            return np.full(len(self.age_s), np.nan)
+        position = self._names.get(feature)
+        if position is None:
             raise NotFound(
-                f"The online store holds view {self._view!r} without {feature!r}. It has: {', '.join(self)}.",
+                f"The online store holds view {self._view!r} without {feature!r}. It has: {', '.join(self._names)}.",
                 next_step="Materialise the view again with its present declaration.",
             )
-        return np.full(self._batch, np.nan)
+        return self._matrix[position]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names or ())
+
+    def __len__(self) -> int:
+        return len(self._names or ())
+
+
+class Ingested(msgspec.Struct, frozen=True):
+    """What one ingestion did: rows that were new, events that count, and those refused by reason."""
+
+    rows: int
+    counted: int
+    refused: dict[str, int]
 
 
 class OnlineStore:
     """Features by view and entity key at a moment, for many reading processes beside one that writes.
 
-    A store that does not exist is created by the first write; until then every value is null.
+    `address` is a folder (LMDB) or `redis://host:port/number`. A store that does not exist is created by the first
+    write; until then every value is null.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self._path = Path(path)
-        self._environment: Environment | None = None
-        self._entries: dict[str, tuple[bytes, Entry]] = {}
+    def __init__(self, address: Path | str) -> None:
+        self._storage: Storage = open_storage(address)
+        self._entries: dict[str, tuple[bytes, Entry, dict[str, int]]] = {}
 
     def read(self, view_name: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Values:
         """A view's features for keys (batch,) each at `at_us` (batch,) int64 epoch_us.
 
-        An entity without events has count and sum 0 and no other value; a null key counts as such an entity.
+        An entity without events has counts and sums 0 and no other value; a null key counts as such an entity.
         """
         at_us = np.asarray(at_us, np.int64)
-        opened = self._reader()
-        if opened is None:
-            return Values(view_name, len(at_us))
-        with opened.reading() as transaction:
-            entry = self._entry(transaction, view_name)
-            if entry is None:
-                return Values(view_name, len(at_us))
-            totals = window_totals(transaction, entry, keys, at_us)
-        found = entry.layout.values(totals)  # (features, batch)
-        features = entry.definition.features
-        return Values(view_name, len(at_us), {feature.name: found[i] for i, feature in enumerate(features)})
+        if not self._storage.exists():
+            return _nothing(view_name, len(at_us))
+
+        def look(transaction: Reading) -> Values:
+            known = self._known(transaction, view_name)
+            if known is None:
+                return _nothing(view_name, len(at_us))
+            return Values(view_name, known[2], look_up(transaction, known[1], keys, at_us))
+
+        return self._storage.read(look)
 
     def definitions(self) -> tuple[Definition, ...]:
         """The definitions of all views in the store."""
-        opened = self._reader()
-        if opened is None:
+        if not self._storage.exists():
             return ()
-        with opened.reading() as transaction:
-            return tuple(entry.definition for entry in records.entries(transaction))
+        return self._storage.read(lambda transaction: tuple(e.definition for e in records.entries(transaction)))
 
-    def offset(self, view_name: str) -> int:
-        """The position in the view's event log from which on nothing was ingested yet."""
-        opened = self._reader()
-        if opened is None:
-            return 0
-        with opened.reading() as transaction:
-            return records.offset(transaction, view_name)
+    def offset(self, view_name: str, source: str = "") -> int:
+        """The position in the log of a view's source from which on nothing was ingested yet."""
+        offsets = self.stream(view_name).offsets
+        return offsets.get(source, 0) if source else max(offsets.values(), default=0)
 
-    def ingest(self, view: "FeatureView", events: "pd.DataFrame", source: str = "", offset: int | None = None) -> int:
-        """Add events to a view's tiles in one transaction; returns how many rows were new.
+    def refused(self, view_name: str) -> dict[str, int]:
+        """How many events of a view were refused so far, by reason."""
+        return dict(self.stream(view_name).refused)
 
-        `offset` is the position of the first row in the view's event log. Rows before the store's own offset were
-        ingested already and are skipped, so that a replay changes nothing; a gap raises Conflict. Without `offset` the
-        rows are taken to follow what is there. Rows with a null key or time count as ingested and add nothing.
+    def progress_us(self, view_name: str) -> int | None:
+        """The newest arrival that a view has seen, epoch_us; None before the first event."""
+        return self.stream(view_name).newest_us
+
+    def ingest(
+        self,
+        view: "FeatureView",
+        events: "pd.DataFrame",
+        source: str = "",
+        offset: int | None = None,
+        end: int | None = None,
+    ) -> Ingested:
+        """Add a source's events to a view's tiles in one transaction, and note the log's position with them.
+
+        `offset` is the position of the first row in the source's log. Rows before the store's own offset were ingested
+        already and are skipped, so that a replay changes nothing; a gap raises Conflict. Without `offset` the rows are
+        taken to follow what is there. `end` is the position after the last row, where rows are missing in between:
+        such a batch is taken as a whole or, where the store is past its end, not at all.
+
+        Refused rows (see `bottega.features.binding`) count as ingested and add nothing.
         """
         from bottega.features.binding import bind_events
 
-        bound, definition = bind_events(view, events, source), view.definition
+        name = view.find_source(source).name
+        bound = bind_events(view, events, name)
 
-        def change(transaction: lmdb.Transaction) -> int:
-            stored = records.offset(transaction, view.name)
+        def change(transaction: Writing) -> Ingested:
+            stream = records.read_stream(transaction, view.name)
+            stored = stream.offsets.get(name, 0)
             first = stored if offset is None else offset
-            if first > stored:
+            after = first + len(events) if end is None else end
+            skipped = min(stored - first, len(events))
+            if skipped < 0 or (end is not None and stored - first > 0 and stored < end):
                 raise Conflict(
-                    f"View {view.name!r} has rows up to position {stored}, the batch begins at {first}.",
-                    next_step=f"Ingest the rows from {stored} on first.",
+                    f"View {view.name!r} has {name!r} up to position {stored}, the batch is {first} to {after}.",
+                    next_step=f"Ingest from position {stored} on.",
                 )
-            new = max(0, first + len(events) - stored)
-            entry = records.declare(transaction, definition)
-            fresh = bound.take(bound.position >= len(events) - new)
-            records.write_tiles(transaction, entry, tiles_of(fresh, definition.inputs, definition.states))
-            transaction.put(records.offset_key(view.name), str(stored + new).encode())
-            return new
+            if stored >= after and (skipped or end is not None):
+                return Ingested(0, 0, {})
+            entry = records.declare(transaction, view.definition)
+            fresh = bound
+            if skipped:
+                fresh = bind_events(view, events.iloc[skipped:], name)
+            return _add(transaction, entry, view, name, fresh, len(events) - skipped, stream, after)
 
-        return self._writer().write(change)
+        return self._storage.write(change)
 
-    def replace(self, definition: Definition, tiles: Tiles, first_tile: int, end_tile: int) -> None:
-        """Put `tiles` in place of all the view has in tiles first_tile to end_tile (exclusive), in one transaction."""
+    def replace(
+        self,
+        definition: Definition,
+        tiles: "Tiles",
+        first_tile: int,
+        end_tile: int,
+        stream: Stream | None = None,
+    ) -> None:
+        """Put `tiles` in place of all the view has in tiles first_tile to end_tile (exclusive), in one transaction.
 
-        def change(transaction: lmdb.Transaction) -> None:
+        `stream` sets the view's offsets, refusals and newest arrival with them.
+        """
+
+        def change(transaction: Writing) -> None:
             entry = records.declare(transaction, definition)
             records.clear_tiles(transaction, entry, first_tile, end_tile)
             records.write_tiles(transaction, entry, tiles)
+            if stream is not None:
+                records.write_stream(transaction, definition.view, stream)
 
-        self._writer().write(change)
+        self._storage.write(change)
+
+    def trim(self, view_name: str, before_us: int) -> None:
+        """Forget what no read at or after `before_us` needs: old tiles, ids of events, arrivals of late ones."""
+
+        def change(transaction: Writing) -> None:
+            known = self._known(transaction, view_name)
+            if known is not None:
+                layout = known[1].layout
+                records.trim_tiles(transaction, known[1], before_us // layout.tile_us - layout.longest, before_us)
+
+        self._storage.write(change)
 
     def drop(self, view_name: str) -> None:
-        """Remove a view with its tiles and offset."""
+        """Remove a view with its tiles, ids and offsets."""
 
-        def change(transaction: lmdb.Transaction) -> None:
-            entry = self._entry(transaction, view_name)
-            if entry is not None:
-                for key, _ in list(records.scan(transaction, entry.prefix)):
+        def change(transaction: Writing) -> None:
+            known = self._known(transaction, view_name)
+            if known is None:
+                return
+            for prefix in (known[1].prefix, known[1].ids_prefix):
+                for key, _ in list(transaction.scan(prefix)):
                     transaction.delete(key)
-                transaction.delete(records.entry_key(view_name))
-                transaction.delete(records.offset_key(view_name))
+            transaction.delete(records.entry_key(view_name))
+            transaction.delete(records.stream_key(view_name))
 
-        self._writer().write(change)
+        self._storage.write(change)
 
-    def _writer(self) -> Environment:
-        if self._environment is None:
-            self._environment = environment(self._path)
-        return self._environment
+    def stream(self, view_name: str) -> Stream:
+        """How far a view's streams have come."""
+        if not self._storage.exists():
+            return Stream()
+        return self._storage.read(lambda transaction: records.read_stream(transaction, view_name))
 
-    def _reader(self) -> Environment | None:
-        if self._environment is None and (self._path / "data.mdb").exists():
-            self._environment = environment(self._path)
-        return self._environment
-
-    def _entry(self, transaction: lmdb.Transaction, view_name: str) -> Entry | None:
+    def _known(self, transaction: Reading, view_name: str) -> tuple[bytes, Entry, dict[str, int]] | None:
+        """The view's stored definition, decoded once for as long as it stays the same."""
         stored = transaction.get(records.entry_key(view_name))
         if stored is None:
             return None
         known = self._entries.get(view_name)
         if known is None or stored != known[0]:
             content = bytes(stored)
-            known = self._entries[view_name] = (content, Entry.decode(content))
-        return known[1]
+            entry = Entry.decode(content)
+            names = {feature.name: i for i, feature in enumerate(entry.definition.features)}
+            known = self._entries[view_name] = (content, entry, names)
+        return known
+
+
+def _nothing(view: str, batch: int) -> Values:
+    return Values(view, None, (np.empty((0, batch)), np.full(batch, np.nan)))
+
+
+def _add(
+    transaction: Writing,
+    entry: Entry,
+    view: "FeatureView",
+    source: str,
+    events: "Events",
+    rows: int,
+    stream: Stream,
+    after: int,
+) -> Ingested:
+    """Add bound events, without copies of what is there, and note how far the stream has come."""
+    from bottega.features.binding import DUPLICATE
+    from bottega.features.tiles import tiles_of
+
+    refused = dict(events.refused)
+    if events.id and len(events):
+        kept = _note_ids(transaction, entry, events)
+        if not kept.all():
+            refused[DUPLICATE] = int((~kept).sum())
+            events = events.take(kept)
+    records.write_tiles(transaction, entry, tiles_of(events, entry.definition))
+    total = {reason: stream.refused.get(reason, 0) + refused.get(reason, 0) for reason in {*stream.refused, *refused}}
+    newest = int(events.available_us.max()) if len(events) else None
+    known = [moment for moment in (stream.newest_us, newest) if moment is not None]
+    now = Stream({**stream.offsets, source: after}, max(known, default=None), total)
+    records.write_stream(transaction, view.name, now)
+    return Ingested(rows, len(events), refused)
+
+
+def _note_ids(transaction: Writing, entry: Entry, events: "Events") -> np.ndarray:
+    """Which events are no copies of others, here or there before: (n,) bool. Their ids are kept."""
+    from bottega.features.copies import first_of, identities
+
+    order = np.argsort(events.available_us, kind="stable")
+    fresh = identities(events)[order]
+    old = records.read_ids(transaction, entry, np.unique(events.tile), fresh.shape[1])
+    both = np.concatenate([old, fresh])
+    first = first_of(both)
+    records.write_ids(transaction, entry, both[first])
+    kept = np.empty(len(events), bool)
+    kept[order] = first[len(old) :]
+    return kept

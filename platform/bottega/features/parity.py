@@ -65,12 +65,12 @@ def parity(
 
 def _read(
     store: OnlineStore, view: FeatureView, labels: "pd.DataFrame", columns: Sequence[str], at: str
-) -> dict[str, np.ndarray]:
+) -> Mapping[str, np.ndarray]:
     at_us, _ = bind_times("The label table", labels, at)
     return store.read(view.name, tuple(labels[column].to_numpy() for column in columns), at_us)
 
 
-def _compare(names: Sequence[str], offline: dict[str, np.ndarray], online: dict[str, np.ndarray]) -> Parity:
+def _compare(names: Sequence[str], offline: dict[str, np.ndarray], online: Mapping[str, np.ndarray]) -> Parity:
     values = mismatches = 0
     first: Mismatch | None = None
     for name in names:
