@@ -1,35 +1,26 @@
-"""Bottega's own offline engine, through its public door."""
+"""Bottega's own offline engine, through its public function."""
 
 import pandas as pd
-
 from bottega.features import Entity, FeatureView, count, max, mean, min, sum
 from bottega.features.offline import training_set
-from peers.features.job import Job
+
+from peers.features.job import Feature, Job
 
 _AGGREGATIONS = {"sum": sum, "mean": mean, "min": min, "max": max}
 
 
-def answer(job: Job, engine: str = "duckdb") -> None:
+def answer(job: Job) -> None:
     """Answer the job with one view for each key."""
-    views = [_view(job, key) for key in job.keys]
-    refs = {feature.name: f"{feature.key}s:{_name(feature)}" for feature in job.features}
+    views = [view_of(job, key) for key in job.keys]
+    names = dict(zip(job.of("zone") + job.of("driver"), [f.name for view in views for f in view.features], strict=True))
+    refs = {feature.name: f"{feature.key}s:{names[feature]}" for feature in job.features}
     labels = pd.read_parquet(job.labels)
     sources = {"events": pd.read_parquet(job.events)}
     training_set(labels, refs, views, sources).to_parquet(job.answer)
 
 
-def _name(feature):
-    return "_".join(p for p in (feature.column, feature.aggregate, feature.window) if p)
-
-
-def _view(job: Job, key: str) -> FeatureView:
-    features = []
-    for feature in job.of(key):
-        if feature.aggregate == "count":
-            aggregation = count()
-        else:
-            aggregation = _AGGREGATIONS[feature.aggregate](feature.column, scale=feature.scale)
-        features.append(aggregation.over(feature.window))
+def view_of(job: Job, key: str) -> FeatureView:
+    """The view of the features by one key, in their order."""
     return FeatureView(
         f"{key}s",
         Entity(key, (key,)),
@@ -37,5 +28,11 @@ def _view(job: Job, key: str) -> FeatureView:
         event_time="event_time",
         available_at="available_at",
         event_id="event_id" if job.copies else None,
-        features=features,
+        features=[_declared(feature) for feature in job.of(key)],
     )
+
+
+def _declared(feature: Feature):
+    if feature.aggregate == "count":
+        return count().over(feature.window)
+    return _AGGREGATIONS[feature.aggregate](feature.column, scale=feature.scale).over(feature.window)
