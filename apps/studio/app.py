@@ -11,6 +11,7 @@ from studio import reading
 from studio.alerts import show_alerts
 from studio.drift import show_drift
 from studio.error_over_time import show_error_over_time
+from studio.features import show_features
 from studio.look import STYLE
 from studio.loop import show_loop
 from studio.messages import told
@@ -22,6 +23,7 @@ REFRESH_S = 10.0
 ICON = Path(__file__).with_name("icon.svg")
 PANELS: dict[str, Panel] = {
     "ETA map": show_zone_map,
+    "Features": show_features,
     "Error over time": show_error_over_time,
     "Drift": show_drift,
     "Alerts": show_alerts,

@@ -149,6 +149,11 @@ class Layout:
         return int(self.windows[0])
 
     @functools.cached_property
+    def room(self) -> int:
+        """Places for all features and one more."""
+        return len(self.numerator) + 1
+
+    @functools.cached_property
     def neutral(self) -> np.ndarray:
         """The state of a tile without events: (states,) int64."""
         return np.array([state.neutral for state in self.states], np.int64)

@@ -20,7 +20,7 @@ typedef long long word;
 typedef __int128 wide;
 
 enum { ADDITIVE, LEAST, GREATEST, LAST_AT, LAST, DISTINCT };
-enum { BLOCK = 32, HEADER = 3, FORMAT = 2, SQUARE_BITS = 32 };
+enum { BLOCK = 32, HEADER = 3, FORMAT = 2, SQUARE_BITS = 32, MOST_WINDOWS = 64, LATE_AT_ONCE = 256 };
 
 typedef struct {
   word tile_us, states, windows, features, ttl;
@@ -86,20 +86,52 @@ static word newest(const word *at, word n, word neutral, word begin, word end) {
   return -1;
 }
 
-static void add_late(word kind, word *total, word value) {
-  if (kind == ADDITIVE) *total += value;
-  else *total = better(kind, *total, value);
-}
-
 static void take_last(word *last_at, word *last, word at, word value) {
   if (at > *last_at || (at == *last_at && value > *last)) { *last_at = at; *last = value; }
+}
+
+/* Add the late rows that lie in a window and are known. Windows are nested: a row in `depth` of them counts for the
+   shortest of these, and from there on for every longer one. */
+static void add_late(const Layout *layout, const word *late_tile, word m, word now, word at_us, word *totals,
+                     word *newest_tile) {
+  const word W = layout->windows, *available = late_tile + m, *state = available + m;
+  word row[LATE_AT_ONCE], depth[LATE_AT_ONCE];
+  for (word begin = 0; begin < m; begin += LATE_AT_ONCE) {
+    word known = 0;
+    for (word i = begin; i < m && i < begin + LATE_AT_ONCE; i++) {
+      if (available[i] > at_us || late_tile[i] >= now || late_tile[i] < now - layout->window[0]) continue;
+      word w = 1;
+      while (w < W && late_tile[i] >= now - layout->window[w]) w++;
+      row[known] = i; depth[known++] = w - 1;
+      if (late_tile[i] > *newest_tile) *newest_tile = late_tile[i];
+    }
+    const word *value = state;
+    for (word s = 0; known && s < layout->states; s++) {
+      const word kind = layout->kind[s], neutral = layout->neutral[s];
+      word *total = totals + s * W, share[MOST_WINDOWS], share_last[MOST_WINDOWS];
+      if (kind == DISTINCT) { value += m + 1 + value[m]; continue; }
+      if (kind == LAST) { value += m; continue; }
+      for (word w = 0; w < W; w++) { share[w] = neutral; share_last[w] = neutral; }
+      if (kind == ADDITIVE) for (word k = 0; k < known; k++) share[depth[k]] += value[row[k]];
+      else if (kind == LAST_AT)
+        for (word k = 0; k < known; k++) take_last(share + depth[k], share_last + depth[k], value[row[k]], value[m + row[k]]);
+      else for (word k = 0; k < known; k++) share[depth[k]] = better(kind, share[depth[k]], value[row[k]]);
+      word sum = neutral, last = neutral;
+      for (word w = W - 1; w >= 0; w--) {
+        if (kind == ADDITIVE) { sum += share[w]; total[w] += sum; }
+        else if (kind == LAST_AT) { take_last(&sum, &last, share[w], share_last[w]); take_last(total + w, total + W + w, sum, last); }
+        else { sum = better(kind, sum, share[w]); total[w] = better(kind, total[w], sum); }
+      }
+      value += m;
+    }
+  }
 }
 
 /* Add one record's share to totals[state * windows + w], and note the newest tile with an event. */
 static void add_record(const Layout *layout, const word *record, word now, word at_us, word *totals, word *newest_tile) {
   const word n = record[1], m = record[2], *tile = record + HEADER, *state = tile + n;
   const word W = layout->windows, end = position(tile, n, now);
-  word begin[64];
+  word begin[MOST_WINDOWS];
   for (word w = 0; w < W; w++) begin[w] = position(tile, end, now - layout->window[w]);
   if (end > begin[0] && tile[end - 1] > *newest_tile) *newest_tile = tile[end - 1];
   for (word s = 0; s < layout->states; s++) {
@@ -119,26 +151,7 @@ static void add_record(const Layout *layout, const word *record, word now, word 
     }
     state = skip_tiles(layout, s, n, state);
   }
-  if (!m) return;
-  const word *late_tile = state, *available = state + m;
-  for (word i = 0; i < m; i++)
-    if (available[i] <= at_us && late_tile[i] < now && late_tile[i] >= now - layout->window[0] &&
-        late_tile[i] > *newest_tile) *newest_tile = late_tile[i];
-  state = available + m;
-  for (word s = 0; s < layout->states; s++) {
-    const word kind = layout->kind[s];
-    word *total = totals + s * W;
-    if (kind == DISTINCT) { state += m + 1 + state[m]; continue; }
-    if (kind != LAST)
-      for (word i = 0; i < m; i++) {
-        if (available[i] > at_us || late_tile[i] >= now) continue;
-        for (word w = 0; w < W && late_tile[i] >= now - layout->window[w]; w++) {
-          if (kind == LAST_AT) { if (state[i] != layout->neutral[s]) take_last(total + w, total + W + w, state[i], state[m + i]); }
-          else add_late(kind, total + w, state[i]);
-        }
-      }
-    state += m;
-  }
+  if (m) add_late(layout, state, m, now, at_us, totals, newest_tile);
 }
 
 typedef struct { word *slot; word size, count, cap; } Set;
@@ -232,6 +245,12 @@ int read_windows(const Layout *layout, word rows, const word *at_us, const word 
   }
   free(memory);
   return 0;
+}
+
+/* One entity's features at a moment from at most two records: values[features], then its age. Returns as read_windows. */
+int read_one(const Layout *layout, word at_us, word count, const void *one, const void *other, double *values) {
+  const word start[2] = {0, count}, *records[2] = {one, other};
+  return read_windows(layout, 1, &at_us, start, records, values, values + layout->features, 0);
 }
 
 /* Two ascending lists of different values as one, at most `most` of them; returns how many. */

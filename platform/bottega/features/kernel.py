@@ -35,6 +35,7 @@ typedef struct {
 typedef struct { const word *tile, *available; const word *const *value; const word *const *pool; } Rows;
 int read_windows(const Layout *, word rows, const word *at_us, const word *start, const word *const *records,
                  double *values, double *age_s, word *totals);
+int read_one(const Layout *, word at_us, word count, const void *one, const void *other, double *values);
 void merge_records(const Layout *, word count, const word *const *old, const Rows *fresh, const word *first,
                    const Rows *late, const word *late_first, word *out, word *ends);
 """
@@ -90,30 +91,25 @@ class Kernel:
         self._ffi: Any = cffi.FFI()
         self._ffi.cdef(_DECLARATIONS)
         self._library = self._ffi.dlopen(str(path))
+        self._read_one, self._null = self._library.read_one, self._ffi.NULL
+        self._bytes, self._integers, self._doubles = map(self._ffi.typeof, ("char[]", "word[]", "double[]"))
+        self._view = self._ffi._backend.from_buffer  # ffi.from_buffer without its look at text for a type
         self._layouts: dict[int, tuple[Layout, Any, list[Any]]] = {}
-        self._one_start = {n: self._ffi.new("word[2]", [0, n]) for n in range(1, 4)}
 
     def read_one(
         self, layout: Layout, records: Sequence[bytes | memoryview], at_us: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One entity's features at a moment: values (features, 1) and age_s (1,) float64."""
-        ffi = self._ffi
-        values, age_s = np.empty((len(layout.numerator), 1)), np.empty(1)
-        buffers = [ffi.from_buffer("word[]", content) for content in records]
-        start = self._one_start.get(len(buffers)) or ffi.new("word[2]", [0, len(buffers)])
-        failed = self._library.read_windows(
-            self._layout(layout),
-            1,
-            ffi.new("word[1]", (at_us,)),
-            start,
-            ffi.new("word *[]", buffers) if buffers else ffi.NULL,
-            ffi.from_buffer("double[]", values),
-            ffi.from_buffer("double[]", age_s),
-            ffi.NULL,
-        )
+        """One entity's features at a moment: values (features + 1, 1), the last being age_s (1,) float64."""
+        if len(records) > 2:
+            return self.read(layout, records, np.arange(len(records)), np.array([0, len(records)]), np.array([at_us]))
+        view, pointer = self._view, self._layout(layout)
+        found = np.empty((layout.room, 1))
+        one = view(self._bytes, records[0]) if records else self._null
+        other = view(self._bytes, records[1]) if len(records) == 2 else self._null
+        failed = self._read_one(pointer, at_us, len(records), one, other, view(self._doubles, found))
         if failed:
             _explain(failed, records)
-        return values, age_s
+        return found, found[-1]
 
     def read(
         self,
@@ -129,9 +125,9 @@ class Kernel:
         Row i reads the records `which[start[i]]` to `which[start[i + 1] - 1]`. `totals` (states, W, batch) int64 takes
         the window totals, where given.
         """
-        ffi = self._ffi
+        ffi, view, kind = self._ffi, self._view, self._integers
         values, age_s = np.empty((len(layout.numerator), len(at_us))), np.empty(len(at_us))
-        buffers = [ffi.NULL if content is None else ffi.from_buffer("word[]", content) for content in records]
+        buffers = [ffi.NULL if content is None else view(kind, content) for content in records]
         pointers = ffi.new("word *[]", [buffers[i] for i in which.tolist()])
         failed = self._library.read_windows(
             self._layout(layout),
@@ -157,13 +153,13 @@ class Kernel:
         late_first: np.ndarray,
     ) -> list[memoryview]:
         """Records with more cells: record i takes on-time cells first[i] to first[i + 1], and late ones likewise."""
-        ffi = self._ffi
+        ffi, view, kind = self._ffi, self._view, self._integers
         for content in old:
             if content is not None:
                 check_format(int.from_bytes(content[:8], "little", signed=True))
         room = sum(len(content) for content in old if content is not None) // 8 + _room(layout, on_time, late, len(old))
         out, ends = np.empty(room, np.int64), np.empty(len(old), np.int64)
-        buffers = [ffi.NULL if content is None else ffi.from_buffer("word[]", content) for content in old]
+        buffers = [ffi.NULL if content is None else view(kind, content) for content in old]
         fresh, kept = self._rows(layout, on_time)
         more, also_kept = self._rows(layout, late)
         self._library.merge_records(

@@ -8,7 +8,7 @@ from bottega.errors import InvalidInput
 from bottega.features import chunks, kernel
 from bottega.features.chunks import CHUNK
 from bottega.features.definition import Definition, Layout
-from bottega.features.records import LAST_CHUNK, Entry
+from bottega.features.records import CHUNK_ID, LAST_CHUNK, Entry
 from bottega.features.storage import Content, Reading
 
 Found = tuple[np.ndarray, np.ndarray]
@@ -17,21 +17,33 @@ Found = tuple[np.ndarray, np.ndarray]
 
 def look_up(transaction: Reading, entry: Entry, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Found:
     """The features of a batch: keys (batch,) each, `at_us` (batch,) int64."""
-    definition = entry.definition
-    numbered = definition.key_dtype != "string" and len(keys) == len(definition.keys)
-    if len(at_us) == 1 and numbered and all(key.dtype.kind in "iu" for key in keys):
-        return _one(transaction, entry, tuple([key.item(0) for key in keys]), at_us.item(0))
+    if len(at_us) == 1:
+        numbers = _whole_numbers(entry, keys)
+        if numbers is not None:
+            return _one(transaction, entry, numbers, at_us.item())
     known, columns = _key_columns(entry.definition, keys, len(at_us))
     return _many(transaction, entry, known, columns, at_us)
 
 
+def _whole_numbers(entry: Entry, keys: tuple[np.ndarray, ...]) -> tuple[int, ...] | None:
+    """One entity's keys where they are whole numbers as they come, else None."""
+    if len(keys) != entry.numbers:
+        return None
+    found = []
+    for key in keys:
+        if key.dtype.kind not in "iu":
+            return None
+        found.append(key.item())
+    return tuple(found)
+
+
 def _one(transaction: Reading, entry: Entry, keys: tuple[int, ...], at_us: int) -> Found:
-    layout = entry.layout
+    layout, get, prefix = entry.layout, transaction.get, entry.entity_prefix(keys)
     now = at_us // layout.tile_us
     first, last = (now - layout.longest) // CHUNK, (now - 1) // CHUNK
     records: list[Content] = []
-    for chunk in range(max(first, 0), min(last, LAST_CHUNK) + 1):
-        content = transaction.get(entry.chunk_key(keys, chunk))
+    for chunk in range(first if first > 0 else 0, (last if last < LAST_CHUNK else LAST_CHUNK) + 1):
+        content = get(prefix + CHUNK_ID.pack(chunk))
         if content is not None:
             records.append(content)
     compiled = kernel.load()

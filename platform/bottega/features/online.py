@@ -43,13 +43,13 @@ class Values(Mapping[str, np.ndarray]):
     def __getitem__(self, feature: str) -> np.ndarray:
         if self._names is None:
             return np.full(len(self.age_s), np.nan)
-        position = self._names.get(feature)
-        if position is None:
+        try:
+            return self._matrix[self._names[feature]]
+        except KeyError:
             raise NotFound(
                 f"The online store holds view {self._view!r} without {feature!r}. It has: {', '.join(self._names)}.",
                 next_step="Materialise the view again with its present declaration.",
-            )
-        return self._matrix[position]
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names or ())
@@ -75,7 +75,7 @@ class OnlineStore:
 
     def __init__(self, address: Path | str) -> None:
         self._storage: Storage = open_storage(address)
-        self._entries: dict[str, tuple[bytes, Entry, dict[str, int]]] = {}
+        self._entries: dict[str, tuple[bytes, Entry]] = {}
 
     def read(self, view_name: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Values:
         """A view's features for keys (batch,) each at `at_us` (batch,) int64 epoch_us.
@@ -90,7 +90,7 @@ class OnlineStore:
             known = self._known(transaction, view_name)
             if known is None:
                 return _nothing(view_name, len(at_us))
-            return Values(view_name, known[2], look_up(transaction, known[1], keys, at_us))
+            return Values(view_name, known.names, look_up(transaction, known, keys, at_us))
 
         return self._storage.read(look)
 
@@ -184,8 +184,8 @@ class OnlineStore:
         def change(transaction: Writing) -> None:
             known = self._known(transaction, view_name)
             if known is not None:
-                layout = known[1].layout
-                records.trim_tiles(transaction, known[1], before_us // layout.tile_us - layout.longest, before_us)
+                layout = known.layout
+                records.trim_tiles(transaction, known, before_us // layout.tile_us - layout.longest, before_us)
 
         self._storage.write(change)
 
@@ -196,7 +196,7 @@ class OnlineStore:
             known = self._known(transaction, view_name)
             if known is None:
                 return
-            for prefix in (known[1].prefix, known[1].ids_prefix):
+            for prefix in (known.prefix, known.ids_prefix):
                 for key, _ in list(transaction.scan(prefix)):
                     transaction.delete(key)
             transaction.delete(records.entry_key(view_name))
@@ -210,18 +210,16 @@ class OnlineStore:
             return Stream()
         return self._storage.read(lambda transaction: records.read_stream(transaction, view_name))
 
-    def _known(self, transaction: Reading, view_name: str) -> tuple[bytes, Entry, dict[str, int]] | None:
+    def _known(self, transaction: Reading, view_name: str) -> Entry | None:
         """The view's stored definition, decoded once for as long as it stays the same."""
         stored = transaction.get(records.entry_key(view_name))
         if stored is None:
             return None
         known = self._entries.get(view_name)
-        if known is None or stored != known[0]:
-            content = bytes(stored)
-            entry = Entry.decode(content)
-            names = {feature.name: i for i, feature in enumerate(entry.definition.features)}
-            known = self._entries[view_name] = (content, entry, names)
-        return known
+        content = bytes(stored)  # comparing a memory view byte by byte would cost more than the copy
+        if known is None or content != known[0]:
+            known = self._entries[view_name] = (content, Entry.decode(content))
+        return known[1]
 
 
 def _nothing(view: str, batch: int) -> Values:

@@ -19,7 +19,7 @@ from bottega.features.storage import Content, Reading, Writing
 from bottega.features.tiles import Cells, Tiles
 
 _CHUNKS, _IDS = b"\0", b"\1"
-_NUMBER, _CHUNK_ID, _TILE = struct.Struct(">I"), struct.Struct(">I"), struct.Struct(">q")
+_NUMBER, CHUNK_ID, _TILE = struct.Struct(">I"), struct.Struct(">I"), struct.Struct(">q")
 LAST_CHUNK = 2**32 - 1
 """The largest number of a chunk."""
 RECORDS_AT_ONCE = 4096
@@ -41,19 +41,27 @@ class Stream(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A view in the store: the prefixes of its chunks' and ids' keys, its definition, and the layout that follows."""
+    """A view in the store: the prefixes of its chunks' and ids' keys, its definition, and the layout that follows.
+
+    `names` maps a feature to its place; `numbers` is how many whole-number keys an entity has, -1 for text keys.
+    """
 
     prefix: bytes
     ids_prefix: bytes
     definition: Definition
     layout: Layout
+    names: dict[str, int]
+    numbers: int
 
     @classmethod
     def decode(cls, content: Content) -> "Entry":
         """Read what `declare` wrote."""
         stored = msgspec.json.decode(content, type=_Stored)
         number = _NUMBER.pack(stored.number)
-        return cls(_CHUNKS + number, _IDS + number, stored.definition, layout_of(stored.definition))
+        definition = stored.definition
+        names = {feature.name: i for i, feature in enumerate(definition.features)}
+        numbers = -1 if definition.key_dtype == "string" else len(definition.keys)
+        return cls(_CHUNKS + number, _IDS + number, definition, layout_of(definition), names, numbers)
 
     def chunk_keys(self, keys: tuple[np.ndarray, ...], chunk: np.ndarray) -> list[bytes]:
         """The records' keys of entities and chunks, (n,) each; whole-number keys in one go.
@@ -62,7 +70,7 @@ class Entry:
         """
         if self.definition.key_dtype == "string":
             texts = zip(*keys, strict=True) if keys else itertools.repeat(())
-            return [self._text_prefix(text) + _CHUNK_ID.pack(c) for text, c in zip(texts, chunk.tolist(), strict=False)]
+            return [self._text_prefix(text) + CHUNK_ID.pack(c) for text, c in zip(texts, chunk.tolist(), strict=False)]
         start, width = len(self.prefix), len(self.prefix) + 8 * len(keys) + 4
         packed = np.empty((len(chunk), width), np.uint8)
         packed[:, :start] = np.frombuffer(self.prefix, np.uint8)
@@ -72,11 +80,9 @@ class Entry:
         whole = packed.tobytes()
         return [whole[i : i + width] for i in range(0, len(whole), width)]
 
-    def chunk_key(self, keys: tuple[int | str, ...], chunk: int) -> bytes:
-        """One record's key."""
-        if self.definition.key_dtype == "string":
-            return self._text_prefix(keys) + _CHUNK_ID.pack(chunk)
-        return self.prefix + b"".join(map(_TILE.pack, keys)) + _CHUNK_ID.pack(chunk)
+    def entity_prefix(self, keys: tuple[int, ...]) -> bytes:
+        """What the records' keys of an entity with whole-number keys begin with."""
+        return self.prefix + (_TILE.pack(keys[0]) if len(keys) == 1 else b"".join(map(_TILE.pack, keys)))
 
     def _text_prefix(self, keys: tuple[object, ...]) -> bytes:
         text = "".join(f"{key}\0" for key in keys)
@@ -178,7 +184,7 @@ def _merge(
 def clear_tiles(transaction: Writing, entry: Entry, first_tile: int, end_tile: int) -> None:
     """Remove a view's tiles first_tile to end_tile (exclusive), with their late events and ids."""
     for key, content in list(transaction.scan(entry.prefix)):
-        chunk = _CHUNK_ID.unpack(key[-4:])[0]
+        chunk = CHUNK_ID.unpack(key[-4:])[0]
         if (chunk + 1) * CHUNK <= first_tile or chunk * CHUNK >= end_tile:
             continue
         found = chunks.unpack(content, entry.layout)
