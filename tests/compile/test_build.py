@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bottega.compile import native
+from bottega import toolchain
 from bottega.compile.build import STAGES, build_artifact
 from bottega.compile.explain import explain
 from bottega.compile.runtime import Artifact
@@ -84,7 +84,7 @@ def test_a_package_without_rows_to_check(made: SimpleNamespace, trees_package: P
 def test_a_machine_without_a_c_compiler(
     made: SimpleNamespace, trees_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
     build_artifact(trees_package, tmp_path / "1", version="1", key=made.key, measure=False)
     assert np.isfinite(Artifact.load(tmp_path / "1", made.key).predict_raw(np.zeros((1, 9), np.float32))).all()
 
@@ -92,7 +92,7 @@ def test_a_machine_without_a_c_compiler(
 def test_a_machine_without_any_linker(
     made: SimpleNamespace, trees_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
     monkeypatch.setitem(sys.modules, "ziglang", None)
     with pytest.raises(Unavailable, match="ziglang"):
         build_artifact(trees_package, tmp_path / "1", version="1", key=made.key, measure=False)

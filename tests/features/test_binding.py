@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from bottega.errors import InvalidData
-from bottega.features import Entity, FeatureView, count, mean
-from bottega.features.binding import LARGEST, bind_events
+from bottega.features import Entity, FeatureView, Source, count, last, mean, stddev, sum
+from bottega.features.binding import LARGEST, LARGEST_SQUARED, bind_events
 
 VIEW = FeatureView("v", Entity("zone", ("zone",)), "trips", "t", [mean("x", scale=10).over("1h"), count().over("1h")])
 
@@ -19,9 +19,11 @@ def test_events_become_whole_numbers():
     events = bind_events(VIEW, pd.DataFrame({"zone": [1.0, 2.0, None, 3.0], "t": times, "x": [0.26, None, 1, -0.34]}))
     assert events.tile.tolist() == [0, 1, 0]
     assert events.keys[0].tolist() == [1, 2, 3]
-    assert events.values["x"].tolist() == [3, 0, -3]
-    assert events.valid["x"].tolist() == [True, False, True]
-    assert events.dropped == 1
+    assert events.values[0].tolist() == [3, 0, -3]
+    assert events.valid[0].tolist() == [True, False, True]
+    assert events.available_us.tolist() == events.event_us.tolist() == [299_999_999, 300_000_000, 0]
+    assert events.position.tolist() == [0, 1, 3]
+    assert events.refused == {"null key": 1}
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -62,3 +64,73 @@ def test_a_text_key_must_be_text():
     assert bind_events(view, table(plate=["a", None])).keys[0].tolist() == ["a"]
     with pytest.raises(InvalidData, match="must be text"):
         bind_events(view, table(plate=[1, 2]))
+
+
+def seconds(*moments) -> pd.Series:
+    return pd.Series(pd.to_datetime(moments, unit="s", utc=True))
+
+
+def test_arrival_is_a_column_or_a_delay_and_each_refusal_is_counted_by_its_reason():
+    view = FeatureView(
+        "v", Entity("zone", ("zone",)), "trips", "t", [count().over("1h")], available_at="seen", lateness="10m"
+    )
+    frame = pd.DataFrame(
+        {
+            "zone": [1, 1, 1, 1, 1, None, 1],
+            "t": seconds(100, 100, 100, 100, None, 100, 100),
+            "seen": seconds(100, 700, 701, 99, 100, None, None),
+        }
+    )
+    bound = bind_events(view, frame)
+    assert bound.position.tolist() == [0, 1]
+    assert bound.available_us.tolist() == [100_000_000, 700_000_000]
+    assert bound.refused == {"null key": 1, "null time": 2, "from the future": 1, "beyond the watermark": 1}
+    delayed = FeatureView("v", Entity("zone", ("zone",)), "trips", "t", [count().over("1h")], delay="10m")
+    bound = bind_events(delayed, frame[["zone", "t"]].head(1))
+    assert (bound.event_us[0], bound.available_us[0]) == (100_000_000, 700_000_000)
+
+
+def test_each_source_has_its_own_names_and_every_input_its_own_scale_and_condition():
+    view = FeatureView(
+        "v",
+        Entity("zone", ("zone",)),
+        sources=[
+            Source("green", "t", keys=("pu",)),
+            Source("yellow", "ended", keys=("start",), columns={"x": "speed", "kind": "how"}),
+        ],
+        features=[
+            mean("x", scale=10).over("1h"),
+            sum("x", scale=100).over("1h"),
+            last("x", scale=10, where="kind == 'a'", name="x_of_a").over("1h"),
+            count(where="x > 1", name="large").over("1h"),
+        ],
+    )
+    inputs = [(one.column, one.scale, one.where) for one in view.definition.inputs]
+    assert inputs == [("x", 10, ""), ("x", 100, ""), ("x", 10, "kind == 'a'"), ("", 1, "x > 1")]
+    green = pd.DataFrame({"pu": [1, 2], "t": seconds(0, 0), "x": [1.26, None], "kind": ["b", "a"]})
+    yellow = green.rename(columns={"pu": "start", "t": "ended", "x": "speed", "kind": "how"})
+    for name, frame in (("green", green), ("yellow", yellow)):
+        bound = bind_events(view, frame, name)
+        assert [values[0] for values in bound.values] == [13, 126, 13, 1]
+        assert [valid.tolist() for valid in bound.valid] == [[True, False], [True, False], [False] * 2, [True, False]]
+    with pytest.raises(InvalidData, match=r"The source 'yellow' of FeatureView 'v' has no column 'start'"):
+        bind_events(view, green, "yellow")
+
+
+def test_ids_are_whole_numbers_or_text_and_never_null():
+    view = FeatureView("v", Entity("zone", ("zone",)), "trips", "t", [count().over("1h")], event_id="id")
+    assert [part.tolist() for part in bind_events(view, table(id=[7, 8])).id] == [[7, 8]]
+    one, other = bind_events(view, table(id=["a", "b"])).id
+    again = bind_events(view, table(id=["b", "a"])).id
+    assert (one[0], other[0]) == (again[0][1], again[1][1]) != (one[1], other[1])
+    with pytest.raises(InvalidData, match="the event id 'id' is null in row 1"):
+        bind_events(view, table(id=["a", None]))
+    with pytest.raises(InvalidData, match="must be whole numbers or text"):
+        bind_events(view, table(id=[1.5, 2.5]))
+
+
+def test_a_standard_deviation_takes_smaller_values_than_a_sum():
+    view = FeatureView("v", Entity("zone", ("zone",)), "trips", "t", [stddev("x", scale=1).over("1h")])
+    assert bind_events(view, table(x=[LARGEST_SQUARED, -LARGEST_SQUARED])).values[0].tolist() == [2**31, -(2**31)]
+    with pytest.raises(InvalidData, match="must lie within"):
+        bind_events(view, table(x=[LARGEST_SQUARED + 1, 0]))

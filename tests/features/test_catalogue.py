@@ -45,16 +45,16 @@ def test_entries_say_unit_owner_and_lineage():
 
 
 def test_statistics_of_a_windowed_view_are_those_of_its_values(trips):
-    found = statistics(TRAFFIC, trips, rows=500)
+    found = statistics(TRAFFIC, {"trips": trips}, rows=500)
     speed = found["speed_kmh_mean_1h"]
     assert speed.rows == 500
     assert 0 < speed.null_share < 1
     assert trips["speed_kmh"].min() <= speed.least <= speed.median <= speed.greatest <= trips["speed_kmh"].max()
     assert found["count_7d"].null_share == 0.0
-    assert statistics(TRAFFIC, trips, rows=500) == found
+    assert statistics(TRAFFIC, {"trips": trips}, rows=500) == found
 
 
 def test_statistics_of_a_static_view_are_those_of_its_source():
     zones = pd.DataFrame({"zone": [1, 2, 3, 4], "area_km2": [1.0, 2.0, 6.0, np.nan]})
-    assert statistics(AREAS, zones) == {"area_km2": Statistics(4, 0.25, 3.0, 1.0, 2.0, 6.0)}
-    assert statistics(AREAS, zones.tail(1)) == {"area_km2": Statistics(1, 1.0)}
+    assert statistics(AREAS, {"zones": zones}) == {"area_km2": Statistics(4, 0.25, 3.0, 1.0, 2.0, 6.0)}
+    assert statistics(AREAS, {"zones": zones.tail(1)}) == {"area_km2": Statistics(1, 1.0)}

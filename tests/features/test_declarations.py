@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bottega.errors import InvalidData, InvalidInput, NotFound, Unsupported
-from bottega.features import Attribute, Entity, FeatureView, StaticView, count, max, mean, min, sum
+from bottega.features import Attribute, Entity, FeatureView, Source, StaticView, count, distinct, max, mean, min, sum
 from bottega.features.windows import Aggregation
 
 ZONE = Entity("zone", keys=("zone",), dtype="int32")
@@ -58,7 +58,26 @@ def test_an_entity_may_have_one_key_several_or_none():
         (lambda: view(count().over("7m")), "not a multiple of the tile 5m .* Use 600s or 300s, or another tile"),
         (lambda: view(count().over("1m")), "Use 300s, or another tile"),
         (lambda: view(count().over("1h"), ttl="7m"), "time to live 7m is not a multiple"),
-        (lambda: view(mean("x", scale=10).over("1h"), sum("x").over("1h")), "has scale 10 and 1000"),
+        (lambda: view(count().over("1h"), event_id="no id"), "is not a name"),
+        (lambda: view(count().over("1h"), available_at="seen", delay="5m"), "has both available_at and delay"),
+        (lambda: view(count().over("1h"), delay="-5m"), "is not a duration"),
+        (lambda: view(count().over("1h"), lateness="1w"), "is not a duration"),
+        (lambda: view(count().over("1h"), freshness="soon"), "is not a duration"),
+        (lambda: FeatureView("v", ZONE, features=[count().over("1h")]), "does not say which events it counts"),
+        (
+            lambda: FeatureView("v", ZONE, "trips", features=[count().over("1h")], sources=[Source("a", "t")]),
+            "does not say which events it counts",
+        ),
+        (
+            lambda: FeatureView("v", ZONE, features=[count().over("1h")], sources=[Source("a", "t"), Source("a", "t")]),
+            "declares source 'a' twice",
+        ),
+        (lambda: Source("trips", "t", columns={"x": "1x"}), "is not a name"),
+        (lambda: count(where="x > 1"), "has a condition and no name"),
+        (lambda: count(where="x > 1", name="1x"), "is not a name"),
+        (lambda: mean("x", default=float("nan")), "is a finite number, or None"),
+        (lambda: distinct("x", cap=0), "greatest count that is told exactly, 1 to"),
+        (lambda: distinct("x", cap=10**6), "greatest count that is told exactly, 1 to"),
         (lambda: view(count().over("1h"), keys=("pu_zone", "do_zone")), "names 2 key columns .* has 1. Name one"),
         (lambda: view(count().over("1h"), tile="0m"), "is not a duration"),
         (lambda: StaticView("z", Entity("plate", ("plate",), "string"), "plates", ["x"]), "not addressed by whole"),
@@ -82,7 +101,7 @@ def test_an_unknown_feature_names_those_there_are():
 
 def test_states_are_kept_once_for_all_features_that_need_them():
     declared = view(mean("x").over("1h"), sum("x").over("1h"), min("x").over("1h"), max("x").over("5m"))
-    assert [(s.kind, s.column) for s in declared.definition.states] == [
+    assert [(s.kind, s.input.column) for s in declared.definition.states] == [
         ("rows", ""),
         ("n", "x"),
         ("sum", "x"),

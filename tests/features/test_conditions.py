@@ -1,0 +1,85 @@
+"""Conditions: what may be written, and which rows fulfil it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottega.errors import InvalidData, InvalidInput
+from bottega.features.conditions import Condition, parse_where
+
+COMPARE = {
+    "==": lambda one, other: one == other,
+    "!=": lambda one, other: one != other,
+    "<": lambda one, other: one < other,
+    "<=": lambda one, other: one <= other,
+    ">": lambda one, other: one > other,
+    ">=": lambda one, other: one >= other,
+}
+
+
+def test_comparisons_are_joined_by_and():
+    assert parse_where("km >= 1.5 and kind in ('a', 'b') and late == True") == (
+        Condition("km", ">=", (1.5,)),
+        Condition("kind", "in", ("a", "b")),
+        Condition("late", "==", (True,)),
+    )
+    assert parse_where("x > -1") == (Condition("x", ">", (-1,)),)
+    assert parse_where("") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "x >",
+        "1 < x",
+        "x > 1 or y > 2",
+        "not x > 1",
+        "0 < x < 5",
+        "x > y",
+        "x == None",
+        "x in ()",
+        "x in ('a', 1)",
+        "x == __import__('os').getcwd()",
+        "f(x) > 1",
+        "x.y > 1",
+        "x > 1; DROP TABLE trips",
+        "x is 1",
+        "x == 'a' and",
+    ],
+)
+def test_anything_else_is_refused_with_the_rule(text):
+    with pytest.raises(InvalidInput, match=r"is no condition.*Write column == constant"):
+        parse_where(text)
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-3, 3).map(float), st.floats(-5, 5)), min_size=1, max_size=20),
+    st.sampled_from([*COMPARE, "in"]),
+    st.integers(-3, 3),
+)
+def test_numbers_compare_as_python_does_and_null_fulfils_nothing(values, operator, constant):
+    constants = (constant, constant + 1) if operator == "in" else (constant,)
+    found = Condition("x", operator, constants).holds("The table", pd.DataFrame({"x": np.array(values, float)}))
+    for value, holds in zip(values, found.tolist(), strict=True):
+        expected = (
+            value in constants if operator == "in" else COMPARE[operator](value, constant) if value is not None else 0
+        )
+        assert holds == bool(value is not None and expected)
+
+
+def test_text_compares_with_text():
+    frame = pd.DataFrame({"kind": pd.Series(["a", None, "b", "ä"], dtype="str")})
+    assert Condition("kind", "==", ("a",)).holds("The table", frame).tolist() == [True, False, False, False]
+    assert Condition("kind", "!=", ("a",)).holds("The table", frame).tolist() == [False, False, True, True]
+    assert Condition("kind", "in", ("b", "ä")).holds("The table", frame).tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("column", "constant"), [(["a", "b"], 1), ([1.0, 2.0], "a"), (pd.to_datetime([0, 1], utc=True), 1)]
+)
+def test_other_types_do_not_compare(column, constant):
+    with pytest.raises(InvalidData, match="compares 'x'.*Compare numbers with numbers and text with text"):
+        Condition("x", "==", (constant,)).holds("The table", pd.DataFrame({"x": column}))
