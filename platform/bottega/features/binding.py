@@ -31,6 +31,7 @@ NULL_TIME = "null time"
 FUTURE = "from the future"
 BEYOND_WATERMARK = "beyond the watermark"
 DUPLICATE = "duplicate"
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ that declared it nor pandas.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,17 +121,19 @@ class OnlineStore:
         source: str = "",
         offset: int | None = None,
         end: int | None = None,
+        unreadable: int = 0,
     ) -> Ingested:
         """Add a source's events to a view's tiles in one transaction, and note the log's position with them.
 
         `offset` is the position of the first row in the source's log. Rows before the store's own offset were ingested
         already and are skipped, so that a replay changes nothing; a gap raises Conflict. Without `offset` the rows are
         taken to follow what is there. `end` is the position after the last row, where rows are missing in between:
-        such a batch is taken as a whole or, where the store is past its end, not at all.
+        such a batch is taken as a whole or, where the store is past its end, not at all. `unreadable` counts the rows
+        that are missing because nobody could read them; they join the refused ones.
 
         Refused rows (see `bottega.features.binding`) count as ingested and add nothing.
         """
-        from bottega.features.binding import bind_events
+        from bottega.features.binding import UNREADABLE, bind_events
 
         name = view.find_source(source).name
         bound = bind_events(view, events, name)
@@ -152,6 +155,8 @@ class OnlineStore:
             fresh = bound
             if skipped:
                 fresh = bind_events(view, events.iloc[skipped:], name)
+            if unreadable:
+                fresh = replace(fresh, refused={**fresh.refused, UNREADABLE: unreadable})
             return _add(transaction, entry, view, name, fresh, len(events) - skipped, stream, after)
 
         return self._storage.write(change)
@@ -163,16 +168,20 @@ class OnlineStore:
         first_tile: int,
         end_tile: int,
         stream: Stream | None = None,
+        ids: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         """Put `tiles` in place of all the view has in tiles first_tile to end_tile (exclusive), in one transaction.
 
-        `stream` sets the view's offsets, refusals and newest arrival with them.
+        `stream` sets the view's offsets, refusals and newest arrival with them; `ids` are the events' identities
+        (bottega.features.copies) by the number of their source, so that copies of them are still refused.
         """
 
         def change(transaction: Writing) -> None:
             entry = records.declare(transaction, definition)
             records.clear_tiles(transaction, entry, first_tile, end_tile)
             records.write_tiles(transaction, entry, tiles)
+            for source, identity in (ids or {}).items():
+                records.write_ids(transaction, entry, source, identity)
             if stream is not None:
                 records.write_stream(transaction, definition.view, stream)
 
@@ -242,7 +251,7 @@ def _add(
 
     refused = dict(events.refused)
     if events.id and len(events):
-        kept = _note_ids(transaction, entry, events)
+        kept = _note_ids(transaction, entry, view.source_names.index(source), events)
         if not kept.all():
             refused[DUPLICATE] = int((~kept).sum())
             events = events.take(kept)
@@ -255,16 +264,16 @@ def _add(
     return Ingested(rows, len(events), refused)
 
 
-def _note_ids(transaction: Writing, entry: Entry, events: "Events") -> np.ndarray:
+def _note_ids(transaction: Writing, entry: Entry, source: int, events: "Events") -> np.ndarray:
     """Which events are no copies of others, here or there before: (n,) bool. Their ids are kept."""
     from bottega.features.copies import first_of, identities
 
     order = np.argsort(events.available_us, kind="stable")
     fresh = identities(events)[order]
-    old = records.read_ids(transaction, entry, np.unique(events.tile), fresh.shape[1])
+    old = records.read_ids(transaction, entry, source, np.unique(events.tile), fresh.shape[1])
     both = np.concatenate([old, fresh])
     first = first_of(both)
-    records.write_ids(transaction, entry, both[first])
+    records.write_ids(transaction, entry, source, both[first])
     kept = np.empty(len(events), bool)
     kept[order] = first[len(old) :]
     return kept

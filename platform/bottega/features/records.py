@@ -1,7 +1,7 @@
 """What lies in the online store: definitions, the stream's state, entities' chunks and event ids, as keys and bytes.
 
 Keys: `view:<name>` and `stream:<name>` as text; a chunk's key is a zero byte, the view's number, the entity's keys and
-the chunk's number; the ids of a tile's events lie under a one byte, the view's number and the tile.
+the chunk's number; the ids of a tile's events lie under a one byte, the view's number, the source's and the tile.
 """
 
 import itertools
@@ -93,9 +93,9 @@ class Entry:
             )
         return self.prefix + text.encode()
 
-    def ids_key(self, tile: int) -> bytes:
-        """Key of the ids of one tile's events."""
-        return self.ids_prefix + _TILE.pack(tile)
+    def ids_key(self, source: int, tile: int) -> bytes:
+        """Key of the ids of one tile's events from the view's source of that number."""
+        return self.ids_prefix + bytes((source,)) + _TILE.pack(tile)
 
 
 def entry_key(view: str) -> bytes:
@@ -219,16 +219,17 @@ def _clear_ids(transaction: Writing, entry: Entry, first_tile: int, end_tile: in
             transaction.delete(key)
 
 
-def read_ids(transaction: Reading, entry: Entry, tiles: np.ndarray, width: int) -> np.ndarray:
-    """The identities of all events of these tiles, (n, width) int64."""
-    found = transaction.get_many([entry.ids_key(tile) for tile in tiles.tolist()])
+def read_ids(transaction: Reading, entry: Entry, source: int, tiles: np.ndarray, width: int) -> np.ndarray:
+    """The identities of all of a source's events in these tiles, (n, width) int64."""
+    found = transaction.get_many([entry.ids_key(source, tile) for tile in tiles.tolist()])
     rows = [np.frombuffer(content, np.int64).reshape(-1, width) for content in found if content is not None]
     return np.concatenate([np.empty((0, width), np.int64), *rows])
 
 
-def write_ids(transaction: Writing, entry: Entry, identity: np.ndarray) -> None:
-    """Set the identities of every tile that is among them; column 0 is the tile."""
+def write_ids(transaction: Writing, entry: Entry, source: int, identity: np.ndarray) -> None:
+    """Set a source's identities in every tile that is among them; column 0 is the tile."""
     ranked = identity[np.argsort(identity[:, 0], kind="stable")]
     tiles, first = np.unique(ranked[:, 0], return_index=True)
     parts = np.split(ranked, first[1:])
-    transaction.put_many([(entry.ids_key(t), part.tobytes()) for t, part in zip(tiles.tolist(), parts, strict=True)])
+    keyed = zip(tiles.tolist(), parts, strict=True)
+    transaction.put_many([(entry.ids_key(source, tile), part.tobytes()) for tile, part in keyed])

@@ -1,7 +1,8 @@
 """A source of events: which of a table's columns say who, when, and when it became known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from bottega.errors import InvalidInput
 from bottega.features.checks import check_name
@@ -14,7 +15,8 @@ class Source:
 
     `event_time` names the column that says when an event happened, `available_at` the one that says when it became
     known; without the latter an event is known `delay` after it happened. `event_id` names the column that tells an
-    event from its copies: a copy with the same id and keys in the same tile is refused. `keys` names the columns that
+    event from its copies: a copy with the same id and keys in the same tile is refused; `id_dtype` is its type in a
+    stream, int64 or string. `keys` names the columns that
     hold the entity's keys, `columns` those that hold the view's columns, {view's name: source's name}; where they are
     not named, both have the view's own names.
 
@@ -29,6 +31,7 @@ class Source:
     event_id: str | None = None
     keys: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+    id_dtype: Literal["int64", "string"] = "int64"
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Source:
         event_id: str | None = None,
         keys: Sequence[str] = (),
         columns: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        id_dtype: Literal["int64", "string"] = "int64",
     ) -> None:
         check_name("Source", name)
         pairs = tuple(columns.items()) if isinstance(columns, Mapping) else tuple(columns)
@@ -51,6 +55,8 @@ class Source:
                 f"Source {name!r} has both available_at and delay.",
                 next_step="Keep available_at where a column says when an event became known, else delay.",
             )
+        if id_dtype not in ("int64", "string"):
+            raise InvalidInput(f"Source {name!r} has ids of type {id_dtype!r}.", next_step="Use int64 or string.")
         if delay:
             parse_duration_s(delay)
         for field, value in (
@@ -61,6 +67,7 @@ class Source:
             ("event_id", event_id),
             ("keys", (keys,) if isinstance(keys, str) else tuple(keys)),
             ("columns", pairs),
+            ("id_dtype", id_dtype),
         ):
             object.__setattr__(self, field, value)
 
@@ -68,6 +75,10 @@ class Source:
     def delay_us(self) -> int:
         """How long after it happened an event becomes known, where no column says so."""
         return parse_duration_s(self.delay) * 1_000_000 if self.delay else 0
+
+    def with_keys(self, keys: tuple[str, ...]) -> "Source":
+        """The same source with these key columns."""
+        return replace(self, keys=keys)
 
     def column(self, name: str) -> str:
         """The source's name of a view's column."""

@@ -132,9 +132,7 @@ class FeatureView:
 
 def _with_keys(what: str, entity: Entity, source: Source) -> Source:
     keys = key_columns(f"Source {source.name!r} of {what}", entity.keys, source.keys)
-    return Source(
-        source.name, source.event_time, source.available_at, source.delay, source.event_id, keys, source.columns
-    )
+    return source.with_keys(keys)
 
 
 def _flatten(view: str, features: Iterable[object]) -> tuple[Feature, ...]:

@@ -1,0 +1,203 @@
+"""The updater against the offline engine and the loop: exactly once, whatever breaks in between."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bottega.errors import Conflict
+from bottega.eventlog import open_log
+from bottega.eventlog.records import encode_rows
+from bottega.features import Entity, FeatureView, count, last, mean, min
+from bottega.features.online import OnlineStore
+from bottega.features.updater import KEPT_US, Updater, stream_columns, unbindable
+from bottega.pipeline.publish import publish
+from bottega.times import DAY_US
+
+ZONE = Entity("zone", ("zone",))
+
+
+def view(name: str = "v", key: str = "pu_zone", **options) -> FeatureView:
+    features = [
+        count().over("1h", "24h"),
+        mean("speed_kmh").over("1h", "24h"),
+        min("duration_min").over("24h"),
+        last("speed_kmh").over("1h"),
+        count(where="duration_min > 30", name="long").over("24h"),
+    ]
+    given = {"source": "trips", "event_time": "pickup_at", "available_at": "dropoff_at", "lateness": "1h"} | options
+    return FeatureView(name, ZONE, features=features, keys=(key,), event_id="trip_id", **given)
+
+
+def asked(trips: pd.DataFrame, n: int = 80) -> tuple[pd.DataFrame, np.ndarray]:
+    labels = trips.sample(n, random_state=4)
+    return labels, labels["pickup_at"].dt.tz_localize(None).to_numpy().view(np.int64)
+
+
+def same(store: OnlineStore, declared: FeatureView, expected: dict, labels: pd.DataFrame, at_us: np.ndarray) -> None:
+    found = store.read(declared.name, (labels[declared.sources[0].keys[0]].to_numpy(),), at_us)
+    for name, column in expected.items():
+        np.testing.assert_array_equal(found[name], np.array(column, float), err_msg=name)
+
+
+def test_a_stream_with_copies_gives_the_loop_s_values_to_every_view(oracle, trips, tmp_path):
+    views = [view(), view("w", "do_zone")]
+    copied = pd.concat([trips, trips.sample(200, random_state=1)], ignore_index=True)
+    with open_log(tmp_path / "log.db") as log:
+        assert publish(views, {"trips": copied}, log) == {"trips": 4200}
+        store = OnlineStore(tmp_path / "store")
+        updater = Updater(views, log, store, batch=700, kept_us=None)
+        done = {one.view: one for one in updater.run({"trips": 4200})}
+    late = ((trips["dropoff_at"] - trips["pickup_at"]) > pd.Timedelta("1h")).sum()
+    for one in done.values():
+        assert (one.read, one.lag, one.quarantined) == (4200, 0, 0)
+        assert one.refused["duplicate"] == 4200 - one.counted - one.refused["beyond the watermark"]
+        assert one.counted == 4000 - late
+    labels, at_us = asked(trips)
+    for declared in views:
+        key = declared.sources[0].keys
+        same(store, declared, oracle(declared, copied, labels, "pickup_at", key), labels, at_us)
+
+
+def test_publishing_again_appends_only_what_is_newer(trips, tmp_path):
+    with open_log(tmp_path / "log.db") as log:
+        first = trips["dropoff_at"].min().to_pydatetime()
+        half = trips["dropoff_at"].quantile(0.5).to_pydatetime()
+        assert publish([view()], {"trips": trips}, log, first, half)["trips"] == (trips["dropoff_at"] < half).sum()
+        assert publish([view()], {"trips": trips}, log, first, half)["trips"] == (trips["dropoff_at"] < half).sum()
+        assert publish([view()], {"trips": trips}, log)["trips"] == 4000
+        assert publish([view()], {"trips": trips}, log)["trips"] == 4000
+
+
+def test_unreadable_records_are_counted_kept_and_passed(oracle, trips, tmp_path):
+    declared = view()
+    some = trips.head(300)
+    records = encode_rows(some[list(stream_columns(declared, declared.sources[0]))])
+    broken = {
+        3: b"{",
+        50: b'{"pu_zone":"seven","trip_id":1,"pickup_at":0,"dropoff_at":0}',
+        51: b'{"pu_zone":7,"trip_id":1,"pickup_at":"2024-03-05T12:00:00","dropoff_at":0}',
+        120: b'{"pu_zone":7,"trip_id":1,"speed_kmh":1e300,"pickup_at":0,"dropoff_at":0}',
+        299: b"[1,2]",
+    }
+    mixed = [broken.get(n, record) for n, record in enumerate(records)]
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", mixed)
+        store = OnlineStore(tmp_path / "store")
+        (done,) = Updater([declared], log, store, tmp_path / "quarantine", batch=100, kept_us=None).run({"trips": 300})
+    assert (done.read, done.quarantined, done.lag) == (300, 5, 0)
+    assert done.refused["unreadable"] == store.refused("v")["unreadable"] == 5
+    files = sorted((tmp_path / "quarantine").rglob("*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert [line["offset"] for line in lines] == list(broken)
+    assert [line["record"].encode() for line in lines] == list(broken.values())
+    assert "with scale 1000 it must lie within" in lines[3]["reason"]
+    labels, at_us = asked(some, 60)
+    left = some.drop(index=list(broken))
+    same(store, declared, oracle(declared, left, labels, "pickup_at", ("pu_zone",)), labels, at_us)
+
+
+def test_a_missing_field_is_a_null_and_a_null_key_is_refused(tmp_path):
+    declared = view()
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", [b'{"trip_id":1,"pickup_at":0,"dropoff_at":0}', b'{"trip_id":2,"pu_zone":7}'])
+        (done,) = Updater([declared], log, OnlineStore(tmp_path / "store")).run({"trips": 2})
+    assert (done.counted, done.refused) == (0, {"null key": 1, "null time": 1})
+
+
+def test_rows_that_do_not_bind_are_found_one_by_one(trips):
+    rows = trips.head(100).copy()
+    rows.loc[rows.index[[7, 8, 93]], "speed_kmh"] = [np.inf, -1e300, 1e300]
+    assert sorted(unbindable(view(), "trips", rows)) == [7, 8, 93]
+
+
+def test_another_updater_goes_on_where_the_store_is_and_a_second_one_beside_it_counts_nothing_twice(
+    oracle, trips, tmp_path
+):
+    declared = view()
+    with open_log(tmp_path / "log.db") as log:
+        publish([declared], {"trips": trips}, log)
+        first = Updater([declared], log, OnlineStore(tmp_path / "store"), batch=333, kept_us=None)
+        first.run({"trips": 2000})
+        store = OnlineStore(tmp_path / "store")
+        second = Updater([declared], log, store, batch=512, kept_us=None)
+        assert store.offset("v", "trips") == 2000
+        second.run({"trips": 4000})
+        first.run({"trips": 4000})
+        assert first.report()[0].read + second.report()[0].read == 4000
+    labels, at_us = asked(trips)
+    same(store, declared, oracle(declared, trips, labels, "pickup_at", ("pu_zone",)), labels, at_us)
+    with pytest.raises(Conflict):
+        store.ingest(declared, trips.tail(5), "trips", offset=4100)
+
+
+def test_old_tiles_and_ids_go_once_a_day_and_recent_answers_stay(oracle, trips, tmp_path):
+    declared = view()
+    with open_log(tmp_path / "log.db") as log:
+        publish([declared], {"trips": trips}, log)
+        store = OnlineStore(tmp_path / "store")
+        Updater([declared], log, store, batch=100).run({"trips": 4000})
+    newest = store.progress_us("v")
+    labels = trips[trips["pickup_at"] > trips["pickup_at"].max() - pd.Timedelta(KEPT_US - DAY_US, unit="us")]
+    labels, at_us = asked(labels, 60)
+    assert at_us.min() > newest - KEPT_US
+    same(store, declared, oracle(declared, trips, labels, "pickup_at", ("pu_zone",)), labels, at_us)
+    long_ago = store.read("v", (np.arange(1, 13),), np.full(12, newest - 6 * DAY_US))
+    assert long_ago["count_24h"].sum() == 0
+
+
+FOLLOWER = """
+import sys
+from bottega.eventlog import open_log
+from bottega.features.online import OnlineStore
+from bottega.features.updater import Updater
+sys.path.insert(0, sys.argv[3])
+from updated_view import VIEW
+with open_log(sys.argv[1]) as log:
+    Updater([VIEW], log, OnlineStore(sys.argv[2]), batch=25).run()
+"""
+DECLARATION = """
+from bottega.features import Entity, FeatureView, count, last, mean, min
+VIEW = FeatureView(
+    "v", Entity("zone", ("zone",)), "trips", "pickup_at",
+    [count().over("1h", "24h"), mean("speed_kmh").over("1h", "24h"), min("duration_min").over("24h"),
+     last("speed_kmh").over("1h"), count(where="duration_min > 30", name="long").over("24h")],
+    available_at="dropoff_at", lateness="1h", keys=("pu_zone",), event_id="trip_id",
+)
+"""
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_updater_loses_nothing_and_counts_nothing_twice(oracle, trips, tmp_path, kills):
+    """A child follows the log and is killed at random moments, half of them in the midst of its work."""
+    (tmp_path / "updated_view.py").write_text(DECLARATION)
+    declared, rng = view(), np.random.default_rng(kills)
+    store = OnlineStore(tmp_path / "store")
+    command = [sys.executable, "-c", FOLLOWER, *map(str, (tmp_path / "log.db", tmp_path / "store", tmp_path))]
+    with open_log(tmp_path / "log.db") as log:
+        publish([declared], {"trips": trips}, log)
+        for n in range(kills):
+            with subprocess.Popen(command) as child:
+                start, aim = store.offset("v", "trips"), (n + 1) * 3600 // kills
+                deadline = time.monotonic() + 60
+                while store.offset("v", "trips") < aim and time.monotonic() < deadline:
+                    time.sleep(0.001)
+                time.sleep(rng.uniform(0, 0.02))
+                child.kill()
+            assert store.offset("v", "trips") > start
+        left = Updater([declared], log, store)
+        left.run({"trips": 4000})
+    labels, at_us = asked(trips)
+    recent = at_us > store.progress_us("v") - KEPT_US
+    same(
+        store,
+        declared,
+        {k: np.array(v)[recent] for k, v in oracle(declared, trips, labels, "pickup_at", ("pu_zone",)).items()},
+        labels[recent],
+        at_us[recent],
+    )
+    assert sum(store.refused("v").values()) == ((trips["dropoff_at"] - trips["pickup_at"]) > pd.Timedelta("1h")).sum()
