@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -5,10 +8,13 @@ import pandas as pd
 import pytest
 
 from bottega.errors import InvalidInput
+from bottega.eventlog import open_log
 from bottega.features import Entity, FeatureView, count, max, mean
 from bottega.features.materialize import materialize
 from bottega.features.online import OnlineStore
-from bottega.features.parity import parity
+from bottega.features.parity import store_parity
+from bottega.features.updater import Updater
+from bottega.pipeline.publish import publish
 
 ZONE = Entity("zone", keys=("zone",))
 VIEW = FeatureView(
@@ -28,45 +34,45 @@ def store(tmp_path) -> OnlineStore:
 
 
 def agrees(store: OnlineStore, trips: pd.DataFrame) -> bool:
-    return parity(VIEW, trips, trips, at="pickup_at", keys=["do_zone"], store=store).mismatches == 0
+    return store_parity(VIEW, {"trips": trips}, store, trips, at="pickup_at", keys=["do_zone"]).mismatches == 0
 
 
 def test_it_answers_as_if_the_events_had_passed_and_again_changes_nothing(store, trips):
     for _ in range(2):
-        assert materialize(VIEW, trips, store, SINCE, UNTIL) == len(trips)
+        assert materialize(VIEW, {"trips": trips}, store, SINCE, UNTIL) == len(trips)
         assert agrees(store, trips)
 
 
 def test_spans_add_up_in_any_order(store, trips):
     middle = datetime(2024, 3, 9, 12, 5, tzinfo=UTC)
-    count_late = materialize(VIEW, trips, store, middle, UNTIL)
-    count_early = materialize(VIEW, trips, store, SINCE, middle)
+    count_late = materialize(VIEW, {"trips": trips}, store, middle, UNTIL)
+    count_early = materialize(VIEW, {"trips": trips}, store, SINCE, middle)
     assert count_late + count_early == len(trips)
     assert agrees(store, trips)
 
 
 def test_a_corrected_source_replaces_its_span_and_nothing_else(store, trips):
-    materialize(VIEW, trips, store, SINCE, UNTIL)
+    materialize(VIEW, {"trips": trips}, store, SINCE, UNTIL)
     day = SINCE + timedelta(days=3)
     inside = (trips["dropoff_at"] >= day) & (trips["dropoff_at"] < day + timedelta(days=1))
     corrected = trips[~inside | (trips["do_zone"] != 3)].copy()
     corrected["speed_kmh"] = corrected["speed_kmh"].mask(inside, 1.5)
-    materialize(VIEW, corrected, store, day, day + timedelta(days=1))
+    materialize(VIEW, {"trips": corrected}, store, day, day + timedelta(days=1))
     assert agrees(store, corrected)
     assert not agrees(store, trips)
 
 
 def test_streaming_goes_on_where_the_span_ended(store, trips):
     middle = datetime(2024, 3, 9, tzinfo=UTC)
-    materialize(VIEW, trips, store, SINCE, middle)
+    materialize(VIEW, {"trips": trips}, store, SINCE, middle)
     rest = trips[trips["dropoff_at"] >= middle]
     store.ingest(VIEW, rest, offset=0)
     assert agrees(store, trips)
 
 
 def test_an_empty_span_clears_it(store, trips):
-    materialize(VIEW, trips, store, SINCE, UNTIL)
-    assert materialize(VIEW, trips.head(0), store, SINCE, UNTIL) == 0
+    materialize(VIEW, {"trips": trips}, store, SINCE, UNTIL)
+    assert materialize(VIEW, {"trips": trips.head(0)}, store, SINCE, UNTIL) == 0
     at = np.array([int(UNTIL.timestamp()) * 1_000_000])
     assert store.read("v", (np.array([3]),), at)["count_7d"].tolist() == [0.0]
 
@@ -81,4 +87,87 @@ def test_an_empty_span_clears_it(store, trips):
 )
 def test_a_span_lies_on_tile_edges(store, trips, since, until, message):
     with pytest.raises(InvalidInput, match=message):
-        materialize(VIEW, trips, store, since, until)
+        materialize(VIEW, {"trips": trips}, store, since, until)
+
+
+LATE = FeatureView(
+    "late",
+    ZONE,
+    "trips",
+    "pickup_at",
+    [count().over("1h", "7d"), mean("speed_kmh").over("24h"), max("speed_kmh").over("1h")],
+    keys=("pu_zone",),
+    available_at="dropoff_at",
+    event_id="trip_id",
+    lateness="2h",
+)
+
+
+def test_late_events_count_in_their_own_tile_from_their_arrival_on(store, trips):
+    copied = pd.concat([trips, trips.sample(100, random_state=2)])
+    assert materialize(LATE, {"trips": copied}, store, SINCE, UNTIL) == len(trips)
+    assert store_parity(LATE, {"trips": copied}, store, trips, at="pickup_at", keys=["pu_zone"]).mismatches == 0
+
+
+@pytest.mark.parametrize("hour", [0, 7, 18])
+def test_the_stream_takes_over_where_the_span_ends_no_event_twice_and_none_lost(store, trips, tmp_path, hour):
+    middle = datetime(2024, 3, 9, hour, tzinfo=UTC)
+    with open_log(tmp_path / "log.db") as log:
+        publish([LATE], {"trips": trips}, log)
+        counted = materialize(LATE, {"trips": trips}, store, SINCE, middle, log)
+        assert counted == store.offset("late", "trips") == (trips["dropoff_at"] < middle).sum()
+        (done,) = Updater([LATE], log, store, kept_us=None).run({"trips": 4000})
+        assert done.read == 4000 - counted
+        again = store.ingest(LATE, trips.iloc[[0, 3999]], "trips")
+    assert again.refused["duplicate"] == 2
+    assert store_parity(LATE, {"trips": trips}, store, trips, at="pickup_at", keys=["pu_zone"]).mismatches == 0
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+import pandas as pd
+from bottega.features import Entity, FeatureView, count, sum
+from bottega.features.materialize import materialize
+from bottega.features.online import OnlineStore
+VIEW = FeatureView("v", Entity("zone", ("zone",)), "trips", "t", [count().over("7d"), sum("x", scale=1).over("7d")])
+store, trips = OnlineStore(sys.argv[1]), pd.read_parquet(sys.argv[2])
+since, until = datetime(2024, 3, 5, tzinfo=UTC), datetime(2024, 3, 12, tzinfo=UTC)
+n = 0
+while True:
+    n += 1
+    materialize(VIEW, {"trips": trips.assign(x=n)}, store, since, until)
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_readers_see_a_whole_materialisation_or_the_one_before_also_when_it_is_killed(tmp_path, kills):
+    """Each materialisation gives every event another value: a mixture would show as a sum that is no multiple."""
+    rng, n = np.random.default_rng(kills), 20_000
+    frame = pd.DataFrame(
+        {
+            "zone": rng.integers(1, 200, n),
+            "t": pd.to_datetime(rng.integers(1_709_596_800, 1_710_201_600, n), unit="s", utc=True).as_unit("us"),
+        }
+    )
+    frame.to_parquet(tmp_path / "trips.parquet")
+    store, zones = OnlineStore(tmp_path / "store"), np.arange(1, 200)
+    at_us = np.full(len(zones), 1_710_201_600_000_000)
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "store"), str(tmp_path / "trips.parquet")]
+    reads = 0
+    for _ in range(kills):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            end = time.monotonic() + rng.uniform(0, 0.3)
+            while time.monotonic() < end or not reads:
+                found = store.read("v", (zones,), at_us)
+                assert found["count_7d"].sum() == n
+                assert len(set((found["x_sum_7d"] / found["count_7d"]).tolist())) == 1
+                reads += 1
+            writer.kill()
+        found = store.read("v", (zones,), at_us)
+        assert found["count_7d"].sum() == n
+        assert len(set((found["x_sum_7d"] / found["count_7d"]).tolist())) == 1
+    assert reads > kills

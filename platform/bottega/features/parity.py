@@ -97,6 +97,22 @@ def parity(
     return found.plus(compare(view, offline[:, rows], again, rows))
 
 
+def store_parity(
+    view: FeatureView,
+    sources: Mapping[str, "pd.DataFrame"],
+    store: OnlineStore,
+    labels: "pd.DataFrame",
+    at: str = "requested_at",
+    keys: Sequence[str] = (),
+) -> Parity:
+    """Compare what a store answers now, at the labels' moments, with the training set; nothing is replayed."""
+    columns = tuple(keys) or view.entity.keys
+    at_us, present = bind_times("The label table", labels, at)
+    rows = np.flatnonzero(present)
+    online = _read(store, view, labels.iloc[rows], columns, at_us[rows])
+    return compare(view, offline_values(view, sources, labels, at, columns)[:, rows], online, rows)
+
+
 def offline_values(
     view: FeatureView, sources: Mapping[str, "pd.DataFrame"], labels: "pd.DataFrame", at: str, keys: Sequence[str]
 ) -> np.ndarray:

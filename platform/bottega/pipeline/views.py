@@ -102,12 +102,7 @@ def check_parity(
     total = Parity(0, 0)
     for done, (view, keys) in enumerate(asked := _key_sets(usecase)):
         progress("compare", done, len(asked))
-        found = parity(view, gathered.sources, labels, keys=keys)
-        total = Parity(
-            total.values + found.values,
-            total.mismatches + found.mismatches,
-            total.first_mismatch or found.first_mismatch,
-        )
+        total = total.plus(parity(view, gathered.sources, labels, keys=keys, progress=progress))
     return total
 
 

@@ -1,4 +1,4 @@
-"""What a read of the online store costs: 20 features of one zone, of a hundred, and of one with many tiles.
+"""What a read of Bottega's online store costs: 20 features of one zone, of a hundred, and of one with many tiles.
 
 A quiet zone has events in 57 tiles of the last seven days, the busy one in 2,010 of their 2,016. What is read is judged
 like any engine's answer. The moment of the reads goes on by a second each time, as a server's clock does.
