@@ -67,6 +67,11 @@ class Workspace:
         return self.root / "online"
 
     @property
+    def events(self) -> Path:
+        """The embedded event log (SQLite)."""
+        return self.root / "events.db"
+
+    @property
     def registry(self) -> Path:
         """MLflow's database and artefacts."""
         return self.root / "registry"

@@ -20,6 +20,10 @@ from bottega.errors import NotFound
 app = typer.Typer(
     help="Features: declared once; joined point-in-time offline, read by key online.", no_args_is_help=True
 )
+LogOption = Annotated[
+    str | None,
+    typer.Option("--log", help="Event log: a file, or kafka://host:port. Default: the workspace's own."),
+]
 UseCaseOption = Annotated[str, typer.Option("--usecase", "-u", help="Use case whose views are meant.")]
 
 
@@ -145,18 +149,59 @@ def materialize(
     usecase: UseCaseOption = "eta",
     since: FromOption = None,
     until: UntilOption = None,
+    log: LogOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a span of past events into the online store, so that it answers as if it had seen them pass."""
+    """Put a span of past events into the online store, so that it answers as if it had seen them pass.
+
+    Readers see the old snapshot or the new one. With --log, `bottega features stream` on that log goes on exactly where
+    the span ends.
+    """
     from bottega.pipeline.views import materialize_views
     from usecases import find
 
     session = open_session(workspace, as_json)
     start, end = city_span(since, until)
     with session.progress() as progress:
-        events = materialize_views(find(usecase), session.workspace, session.settings, start, end, progress)
+        events = materialize_views(find(usecase), session.workspace, session.settings, start, end, log, progress)
     session.emit({"usecase": usecase, "events": events}, f"{events:,} events count in the online store's tiles.")
+
+
+@app.command()
+def stream(
+    usecase: UseCaseOption = "eta",
+    log: LogOption = None,
+    until_end: Annotated[bool, typer.Option("--until-end", help="Stop at the log's present end.")] = False,
+    publish_since: FromOption = None,
+    publish_until: UntilOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep the online store in step with the event log, exactly once, until Ctrl-C.
+
+    With --from and --until the dataset's events of that span are appended to the log first, in the order in which they
+    became known.
+    """
+    from bottega.pipeline.views import publish_events, update_views
+    from usecases import find
+
+    session = open_session(workspace, as_json)
+    chosen = find(usecase)
+    with session.progress() as progress:
+        if publish_since or publish_until:
+            span = city_span(publish_since, publish_until)
+            publish_events(chosen, session.workspace, session.settings, *span, log, progress)
+        found = update_views(chosen, session.workspace, session.settings, log, until_end, progress)
+    rows = [
+        (f"{one.view}/{one.source}", one.read, one.counted, one.quarantined, one.lag, _reasons(one.refused))
+        for one in found
+    ]
+    session.emit(found, table("", ("view/source", "read", "counted", "unreadable", "lag", "refused"), rows))
+
+
+def _reasons(refused: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in refused.items()) or "none"
 
 
 @app.command()
@@ -215,27 +260,19 @@ def why(
         )
     value = "null" if found.value is None else f"{found.value:.6g}"
     served = "null" if online is None else f"{online:.6g}"
-    outcomes = Counter(share.outcome for share in found.events)
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in Counter(e.outcome for e in found.events).most_common())
+    tiles = [(tile.start, tile.events, "" if tile.total is None else tile.total) for tile in found.tiles]
+    newest = [
+        (e.source, e.event_time, e.available_at, "null" if e.value is None else f"{e.value:.4g}", e.outcome)
+        for e in found.events[::-1][:events]
+    ]
     session.emit(
         {"provenance": found, "online": online},
         f"{found.reference} of {', '.join(map(str, found.keys)) or 'the city'} at {found.at}: {value} from the events; "
         f"the online store says {served}.",
-        f"The window is {found.since} to {found.until}. "
-        + (", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common()) or "No event lies in it.")
-        + ".",
-        table(
-            "Tiles",
-            ("tile begins", "events", "sum"),
-            [(t.start, t.events, "" if t.total is None else t.total) for t in found.tiles],
-        ),
-        table(
-            "Newest events",
-            ("source", "happened", "known", "value", "outcome"),
-            [
-                (s.source, s.event_time, s.available_at, "null" if s.value is None else f"{s.value:.4g}", s.outcome)
-                for s in found.events[::-1][:events]
-            ],
-        ),
+        f"The window is {found.since} to {found.until}: {outcomes or 'no event lies in it'}.",
+        *([table("Tiles", ("tile begins", "events", "sum"), tiles)] if tiles else []),
+        *([table("Newest events", ("source", "happened", "known", "value", "outcome"), newest)] if newest else []),
     )
 
 

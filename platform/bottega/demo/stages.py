@@ -54,7 +54,7 @@ class Demo:
     def features(self) -> Figures:
         """Fill the online store and prove that it answers as the training set does."""
         since, until = self._training()
-        events = materialize_views(self.usecase, self.workspace, self.settings, since, until, self.progress)
+        events = materialize_views(self.usecase, self.workspace, self.settings, since, until, progress=self.progress)
         found = check_parity(self.usecase, self.workspace, self.settings, until - PARITY_SPAN, until, self.progress)
         return {"events": events, "values": found.values, "mismatches": found.mismatches}
 

@@ -38,14 +38,12 @@ def _whole_numbers(entry: Entry, keys: tuple[np.ndarray, ...]) -> tuple[int, ...
 
 
 def _one(transaction: Reading, entry: Entry, keys: tuple[int, ...], at_us: int) -> Found:
-    layout, get, prefix = entry.layout, transaction.get, entry.entity_prefix(keys)
+    layout, prefix = entry.layout, entry.entity_prefix(keys)
     now = at_us // layout.tile_us
     first, last = (now - layout.longest) // CHUNK, (now - 1) // CHUNK
-    records: list[Content] = []
-    for chunk in range(first if first > 0 else 0, (last if last < LAST_CHUNK else LAST_CHUNK) + 1):
-        content = get(prefix + CHUNK_ID.pack(chunk))
-        if content is not None:
-            records.append(content)
+    chunks_of = range(first if first > 0 else 0, (last if last < LAST_CHUNK else LAST_CHUNK) + 1)
+    found = transaction.get_many([prefix + CHUNK_ID.pack(chunk) for chunk in chunks_of])
+    records = [content for content in found if content is not None]
     compiled = kernel.load()
     if compiled is not None:
         return compiled.read_one(layout, records, at_us)

@@ -161,6 +161,10 @@ class OnlineStore:
 
         return self._storage.write(change)
 
+    def declare(self, definition: Definition) -> None:
+        """Note a view before its first event, so that its counts are 0 and not null."""
+        self._storage.write(lambda transaction: records.declare(transaction, definition))
+
     def replace(
         self,
         definition: Definition,

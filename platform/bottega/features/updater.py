@@ -70,11 +70,11 @@ class _Feed:
 
 
 class Updater:
-    """Feeds the views' sources from a log's topics into the online store; one process may serve all views.
+    """Feeds the views' sources from a log's topics into the online store, which it tells of the views at once.
 
-    `topics` names a source's topic where it is not the source's own name. Unreadable records go below `quarantine` as
-    JSON lines, or are only counted where that is None. Once a day of event time the store forgets what no read needs
-    that lies at most `kept_us` behind the newest arrival; None keeps all.
+    One process may serve all views. `topics` names a source's topic where it is not the source's own name. Unreadable
+    records go below `quarantine` as JSON lines, or are only counted where that is None. Once a day of event time the
+    store forgets what no read needs that lies at most `kept_us` behind the newest arrival; None keeps all.
     """
 
     def __init__(
@@ -92,6 +92,8 @@ class Updater:
         self._kept_us = kept_us
         self._feeds = [_Feed(view, one, named.get(one.name, one.name)) for view in views for one in view.sources]
         self._columns: dict[str, dict[str, type]] = {}
+        for view in views:
+            store.declare(view.definition)
         for feed in self._feeds:
             self._columns.setdefault(feed.topic, {}).update(stream_columns(feed.view, feed.source))
 

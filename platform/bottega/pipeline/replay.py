@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from bottega.errors import GateFailed, InvalidInput
+from bottega.eventlog import EventLog
 from bottega.features.materialize import materialize
 from bottega.features.online import OnlineStore
 from bottega.features.view import FeatureView
@@ -109,11 +110,24 @@ def replay(
     return seen
 
 
-def feed(usecase: UseCase, sources: Sources, store: OnlineStore, since: datetime, until: datetime) -> int:
+def feed(
+    usecase: UseCase,
+    sources: Sources,
+    store: OnlineStore,
+    since: datetime,
+    until: datetime,
+    log: EventLog | None = None,
+    progress: Progress = silent,
+) -> int:
     """Put the events of [since, until), widened to tile edges, into the online store; returns how many count."""
     first, last = _floor(since), _floor(until)
     windows = [view for view in usecase.views if isinstance(view, FeatureView)]
-    return sum(materialize(view, sources, store, first, last) for view in windows)
+    counted = 0
+    for done, view in enumerate(windows):
+        progress("materialise", done, len(windows))
+        counted += materialize(view, sources, store, first, last, log)
+    progress("materialise", len(windows), len(windows))
+    return counted
 
 
 def ask(usecase: UseCase, client: Client, asked: pd.DataFrame) -> int:

@@ -1,19 +1,25 @@
 """Feature views by name, with the tables they are made of: what `bottega features` works on."""
 
-from collections.abc import Sequence
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput, NotFound
+from bottega.eventlog import open_log
 from bottega.features.catalogue import Statistics, statistics
 from bottega.features.lineage import Edge, lineage
 from bottega.features.online import OnlineStore
 from bottega.features.parity import Parity, parity
 from bottega.features.provenance import Provenance, provenance
 from bottega.features.refs import View, resolve, views_by_name
+from bottega.features.updater import Updated, Updater
 from bottega.features.view import FeatureView
+from bottega.pipeline.publish import publish
 from bottega.pipeline.replay import feed
 from bottega.pipeline.sources import gather
 from bottega.progress import Progress, silent
@@ -77,14 +83,65 @@ def materialize_views(
     settings: Settings,
     since: datetime,
     until: datetime,
+    log: str | None = None,
     progress: Progress = silent,
 ) -> int:
-    """Put the events of [since, until) into the online store; returns how many count."""
+    """Put the events of [since, until) into the online store; returns how many count.
+
+    With the address of a `log`, the stream goes on from there where the span ends.
+    """
     gathered = gather(usecase, workspace, settings, since, until, progress=progress)
-    progress("materialise", 0, 1)
-    events = feed(usecase, gathered.sources, OnlineStore(workspace.online), since, until)
-    progress("materialise", 1, 1)
-    return events
+    store = OnlineStore(workspace.online)
+    with contextlib.ExitStack() as stack:
+        opened = None if log is None else stack.enter_context(open_log(log))
+        return feed(usecase, gathered.sources, store, since, until, opened, progress)
+
+
+def publish_events(
+    usecase: UseCase,
+    workspace: Workspace,
+    settings: Settings,
+    since: datetime,
+    until: datetime,
+    log: str | None = None,
+    progress: Progress = silent,
+) -> dict[str, int]:
+    """Append the dataset's events that became known in [since, until) to the event log; returns the topics' ends."""
+    sources = gather(usecase, workspace, settings, since, until, progress=progress).sources
+    with open_log(log or workspace.events) as opened:
+        return publish(windowed(usecase), sources, opened, since, until, progress)
+
+
+def update_views(
+    usecase: UseCase,
+    workspace: Workspace,
+    settings: Settings,
+    log: str | None = None,
+    until_end: bool = False,
+    progress: Progress = silent,
+) -> tuple[Updated, ...]:
+    """Keep the online store in step with the log until it is told to stop (Ctrl-C, SIGTERM), or to the log's end."""
+    with open_log(log or workspace.events) as opened, interrupted() as stopped:
+        updater = Updater(windowed(usecase), opened, OnlineStore(workspace.online), workspace.quarantine)
+        ends = {topic: opened.end(topic) for topic in updater.topics} if until_end else None
+        return updater.run(ends, stopped, progress)
+
+
+@contextlib.contextmanager
+def interrupted() -> Iterator[Callable[[], bool]]:
+    """Whether somebody asked to stop, by Ctrl-C or SIGTERM: a batch under way is finished first."""
+    asked = threading.Event()
+    before = {name: signal.signal(name, lambda *_: asked.set()) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def windowed(usecase: UseCase) -> list[FeatureView]:
+    """The use case's windowed views."""
+    return [view for view in usecase.views if isinstance(view, FeatureView)]
 
 
 def check_parity(
