@@ -14,6 +14,9 @@ peers/features/measure.py for what is measured). An engine that failed, ran out 
 told on standard error, and the exit status is 1. `--memory-limit` is given to engines that have such a setting; a run
 that takes more memory keeps its row (peak_mb tells) and a remark in the table.
 
+`--job online` measures Bottega's online store instead: reads of 20 features, and the updater over `--events` (rows:
+peers/features/online.py). Its values, too, are compared with brute force.
+
 Feast needs an older pandas than Bottega, so it races in an environment of its own, with engines that need no Bottega:
 
     python -m venv .venv-feast
@@ -32,10 +35,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from peers.features import report
+from peers.features import online, report
 from peers.features.child import Ground
-from peers.features.job import FEATURES, Job
-from peers.features.race import PreparationFailed, race
+from peers.features.job import FEATURES, READ_FEATURES, Feature, Job
+from peers.features.race import TaskFailed, race
 
 ENGINES = {
     "pandas": "pandas",
@@ -51,21 +54,30 @@ _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the race that the command line asks for."""
+    """Measure what the command line asks for."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    missing = [engine for engine in options.engines if not _runs(engine)]
+    engines = options.engines if options.job == "zone_driver" else ["bottega"]
+    missing = [engine for engine in engines if not _runs(engine)]
     if missing:
         parser.error(f"{', '.join(missing)} cannot run here: `make engines` installs what they need (Spark needs Java)")
-    job = _job_name(options)
+    if options.job == "online" and options.plot:
+        parser.error("the online job has no plot")
     with tempfile.TemporaryDirectory(prefix="bottega-features-") as folder:
-        ground = _ground(options, Path(folder))
         try:
-            results = race(ground, options.engines, options.repeat, lambda text: print(text, file=sys.stderr))
-        except PreparationFailed as error:
-            print(error, file=sys.stderr)
-            return 1
-    limit_mb = options.memory_limit / 1e6
+            wrong = (_race if options.job == "zone_driver" else _online)(options, Path(folder))
+        except TaskFailed as error:
+            wrong = [str(error)]
+    for line in wrong:
+        _tell(line)
+    return 1 if wrong else 0
+
+
+def _race(options: argparse.Namespace, folder: Path) -> list[str]:
+    """Print the race; returns what went wrong."""
+    ground = _ground(options, folder, FEATURES[: options.features])
+    results = race(ground, options.engines, options.repeat, _tell)
+    job, limit_mb = _job_name(options), options.memory_limit / 1e6
     if options.json:
         print(json.dumps(report.rows(job, options.events, options.labels, results), indent=2))
     else:
@@ -73,14 +85,26 @@ def main(arguments: list[str] | None = None) -> int:
     if options.plot:
         title = f"{job}: {options.labels:,} labels, {options.events:,} events, {options.features} features"
         report.plot(title, results, limit_mb, options.plot)
-    wrong = [result for result in results if result.wrong]
-    for result in wrong:
-        print(f"{result.engine}: {result.wrong}", file=sys.stderr)
-    return 1 if wrong else 0
+    return [f"{result.engine}: {result.wrong}" for result in results if result.wrong]
+
+
+def _online(options: argparse.Namespace, folder: Path) -> list[str]:
+    """Print the online job's rows; returns what went wrong."""
+    for name in ("reads", "updates"):
+        (folder / name).mkdir()
+    grounds = _ground(options, folder / "reads", READ_FEATURES), _ground(options, folder / "updates", FEATURES)
+    rows, wrong = online.online(*grounds, _tell)
+    print(json.dumps(rows, indent=2) if options.json else online.table(rows))
+    return wrong
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="One feature job on several engines.")
+    parser.add_argument("--job", choices=["zone_driver", "online"], default="zone_driver")
     parser.add_argument("--events", type=_positive, default=1_000_000)
     parser.add_argument("--labels", type=_positive, default=100_000)
     parser.add_argument("--features", type=_features, default=len(FEATURES), help="the first so many of the 20")
@@ -142,7 +166,7 @@ def _job_name(options: argparse.Namespace) -> str:
     return f"zone_driver{fewer}{'_copies' if options.duplicates else ''}"
 
 
-def _ground(options: argparse.Namespace, folder: Path) -> Ground:
+def _ground(options: argparse.Namespace, folder: Path, features: tuple[Feature, ...]) -> Ground:
     scratch = folder / "scratch"
     scratch.mkdir()
     job = Job(
@@ -150,7 +174,7 @@ def _ground(options: argparse.Namespace, folder: Path) -> Ground:
         str(folder / "labels.parquet"),
         str(folder / "answer.parquet"),
         str(scratch),
-        FEATURES[: options.features],
+        features,
         options.memory_limit,
         bool(options.duplicates),
     )

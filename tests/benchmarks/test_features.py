@@ -158,3 +158,19 @@ def test_a_race_tells_who_differs_and_who_failed(tmp_path: Path) -> None:
     assert first.split() == ["right", "1.00", "2.00", "300"]
     assert second.endswith("above the limit of 500 MB")
     assert third.endswith("WRONG: a value differs")
+
+
+def test_the_online_job_reads_right_values_and_tells_its_costs() -> None:
+    done = run("--job", "online", "--events", "20_000", "--labels", "3_000", "--duplicates", "0.1", "--json")
+    assert done.returncode == 0, done.stderr
+    *reads, update = json.loads(done.stdout)
+    assert [(row["job"], row["entities"], row["tiles"]) for row in reads] == [
+        ("online_read", 1, 57),
+        ("online_read", 1, 2010),
+        ("online_read", 100, 57),
+    ]
+    assert all(set(KEYS) < set(row) and row["named_cpu_us"] > 0 and row["cpu_us"] > 0 for row in reads)
+    assert update["job"] == "online_update"
+    assert update["events"] == 20_000
+    assert 50 < update["labels"] < 150  # those of the last of 30 days
+    assert update["events_per_cpu_s"] == pytest.approx(update["events"] / update["cpu_s"], rel=0.01)

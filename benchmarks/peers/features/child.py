@@ -6,6 +6,7 @@ python -m peers.features.child <task>        (the task's argument as JSON on sta
 import importlib
 import os
 import sys
+from collections.abc import Callable
 
 import msgspec
 
@@ -33,15 +34,38 @@ class Verdict(msgspec.Struct, frozen=True):
     fingerprint: int
 
 
-def main(task: str, argument: bytes) -> None:
-    """Prepare the ground, judge an answer, or answer the job with an engine."""
-    if task == "prepare":
-        _prepare(msgspec.json.decode(argument, type=Ground))
-    elif task == "judge":
-        from peers.features.reference import judge
+class Read(msgspec.Struct, frozen=True):
+    """A kind of read: CPU microseconds for each, the median of several rounds; and the same with each value named."""
 
-        ground = msgspec.json.decode(argument, type=Ground)
-        sys.stdout.write(msgspec.json.encode(Verdict(*judge(ground.job, ground.reference))).decode())
+    name: str
+    entities: int
+    tiles: int
+    reads: int
+    cpu_us: float
+    named_cpu_us: float
+
+
+class Update(msgspec.Struct, frozen=True):
+    """CPU seconds of the updater for a log, how many labels were read afterwards, and what is wrong with the values."""
+
+    cpu_s: float
+    labels: int
+    wrong: str
+
+
+class Reads(msgspec.Struct, frozen=True):
+    """The costs of reads from a store of so many events, and what is wrong with the values."""
+
+    events: int
+    reads: tuple[Read, ...]
+    wrong: str
+
+
+def main(task: str, argument: bytes) -> None:
+    """Run a task of the harness, or answer the job with an engine of that name."""
+    if task in _TASKS:
+        result = _TASKS[task](msgspec.json.decode(argument, type=Ground))
+        sys.stdout.write(msgspec.json.encode(result).decode())
     else:
         _answer(task, msgspec.json.decode(argument, type=Job))
 
@@ -52,6 +76,49 @@ def _prepare(ground: Ground) -> None:
 
     write_city(ground.folder, ground.events, ground.labels, ground.late_share, ground.duplicates, ground.seed)
     write_reference(ground.job, ground.sample, ground.seed, ground.reference)
+
+
+def _judge(ground: Ground) -> Verdict:
+    from peers.features.reference import judge
+
+    return Verdict(*judge(ground.job, ground.reference))
+
+
+def _reads(ground: Ground) -> Reads:
+    from peers.features import reads
+    from peers.features.reference import write_reference
+
+    events = reads.write_reads(ground.job, ground.seed)
+    write_reference(ground.job, ground.sample, ground.seed, ground.reference)
+    reads.answer(ground.job)
+    return Reads(events, tuple(reads.read_costs(ground.job)), _judge(ground).wrong)
+
+
+def _prepare_updates(ground: Ground) -> None:
+    from peers.features.city import write_city
+    from peers.features.reference import write_reference
+    from peers.features.updates import write_log
+
+    write_city(ground.folder, ground.events, ground.labels, ground.late_share, ground.duplicates, ground.seed)
+    write_log(ground.job)
+    write_reference(ground.job, ground.sample, ground.seed, ground.reference)
+
+
+def _updates(ground: Ground) -> Update:
+    from peers.features import updates
+
+    cpu_s = updates.update(ground.job)
+    labels = updates.answer(ground.job)
+    return Update(cpu_s, labels, _judge(ground).wrong)
+
+
+_TASKS: dict[str, Callable[[Ground], msgspec.Struct | None]] = {
+    "prepare": _prepare,
+    "judge": _judge,
+    "reads": _reads,
+    "prepare_updates": _prepare_updates,
+    "updates": _updates,
+}
 
 
 def _answer(engine: str, job: Job) -> None:

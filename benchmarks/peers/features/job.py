@@ -83,6 +83,19 @@ FEATURES = tuple(
 )
 """Ten by zone and ten by driver in turn, so that the first n are a smaller job of the same kind."""
 
+READ_FEATURES = tuple(
+    Feature("zone", aggregate, column, window)
+    for aggregate, column in (
+        ("count", ""),
+        ("sum", "fare_usd"),
+        ("mean", "fare_usd"),
+        ("max", "fare_usd"),
+        ("min", "duration_s"),
+    )
+    for window in WINDOWS
+)
+"""Twenty features of one zone, for reads online."""
+
 
 class Job(msgspec.Struct, frozen=True):
     """What an engine is given; paths as text.

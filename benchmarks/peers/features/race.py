@@ -21,14 +21,14 @@ class Result(msgspec.Struct, frozen=True):
     wrong: str
 
 
-class PreparationFailed(Exception):
-    """The events could not be written, or not be judged."""
+class TaskFailed(Exception):
+    """The harness could not do its own part: write the events, or judge an answer."""
 
 
 def race(ground: Ground, engines: Sequence[str], repeat: int, progress: Callable[[str], None]) -> list[Result]:
     """Let every engine answer `repeat` times, each time in a fresh process and another order."""
     progress(f"{ground.events:,} events and {ground.labels:,} labels: writing, and answering a sample by brute force")
-    _run("prepare", ground)
+    run_task("prepare", ground)
     runs: dict[str, list[tuple[Cost, str]]] = {engine: [] for engine in engines}
     due: int | None = None
     for turn in range(repeat):
@@ -45,15 +45,16 @@ def race(ground: Ground, engines: Sequence[str], repeat: int, progress: Callable
     return [_median(engine, runs[engine]) for engine in engines]
 
 
-def _run(task: str, ground: Ground) -> bytes:
+def run_task(task: str, ground: Ground) -> Cost:
+    """Run a task of the harness itself; TaskFailed if it does not end well."""
     cost = measure(task, msgspec.json.encode(ground))
     if cost.failed:
-        raise PreparationFailed(f"{task}: {cost.failed}")
-    return cost.output
+        raise TaskFailed(f"{task}: {cost.failed}")
+    return cost
 
 
 def _judge(ground: Ground) -> Verdict:
-    return msgspec.json.decode(_run("judge", ground), type=Verdict)
+    return msgspec.json.decode(run_task("judge", ground).output, type=Verdict)
 
 
 def _clear(ground: Ground) -> None:

@@ -8,44 +8,21 @@ import statistics
 import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bottega.features.online import OnlineStore
 
-from peers.features.job import TILE_US, WINDOWS, Feature, Job
+from bottega.features.online import OnlineStore
+from peers.features.child import Read
+from peers.features.job import TILE_US, WINDOWS, Job
 from peers.features.with_bottega import view_of
 
-FEATURES = tuple(
-    Feature("zone", aggregate, column, window)
-    for aggregate, column in (
-        ("count", ""),
-        ("sum", "fare_usd"),
-        ("mean", "fare_usd"),
-        ("max", "fare_usd"),
-        ("min", "duration_s"),
-    )
-    for window in WINDOWS
-)
-"""Twenty features of one view."""
 BUSY = 1
 QUIET = tuple(range(2, 102))
 TILES = {"quiet": 57, "busy": 2010}
 _NOW_TILE = 5_700_000
 _ROUNDS = 15
-
-
-class Read(msgspec.Struct, frozen=True):
-    """A kind of read: CPU microseconds for each, the median of several rounds; and the same with each value named."""
-
-    name: str
-    entities: int
-    tiles: int
-    reads: int
-    cpu_us: float
-    named_cpu_us: float
 
 
 def write_reads(job: Job, seed: int) -> int:
@@ -61,6 +38,7 @@ def write_reads(job: Job, seed: int) -> int:
     late_us = np.where(rng.random(n) < 0.01, rng.integers(1, 3_600_000_000, n), 0)
     at = pa.timestamp("us", tz="UTC")
     events = {
+        "event_id": np.arange(n),
         "zone": zone,
         "event_time": pa.array(event_us, at),
         "available_at": pa.array(event_us + late_us, at),
@@ -101,9 +79,7 @@ def read_costs(job: Job) -> list[Read]:
     return [_cost(store, view.name, names, *kind) for kind in kinds]
 
 
-def _cost(
-    store: OnlineStore, view: str, names: list[str], name: str, keys: np.ndarray, tiles: int, reads: int
-) -> Read:
+def _cost(store: OnlineStore, view: str, names: list[str], name: str, keys: np.ndarray, tiles: int, reads: int) -> Read:
     moments = [np.full(len(keys), _NOW_TILE * TILE_US + 1_000_000 * (i % 290)) for i in range(reads)]
     plain, named = [], []
     for _ in range(_ROUNDS):

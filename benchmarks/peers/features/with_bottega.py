@@ -1,9 +1,9 @@
 """Bottega's own offline engine, through its public function."""
 
 import pandas as pd
+
 from bottega.features import Entity, FeatureView, count, max, mean, min, sum
 from bottega.features.offline import training_set
-
 from peers.features.job import Feature, Job
 
 _AGGREGATIONS = {"sum": sum, "mean": mean, "min": min, "max": max}
