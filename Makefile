@@ -53,6 +53,7 @@ engines: .venv/.engines  ## add Spark (needs Java 17) and the engines that the b
 	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install --index-url "$(TORCH_INDEX)" "$$(grep '^torch==' requirements.lock)"; fi
 	$(BIN)/pip install -r requirements.lock
 	$(BIN)/pip install --no-deps -e .
+	$(BIN)/python -c 'from bottega.features.kernel import load; load()'  # compiled once, so that no request waits for it
 	@touch $@
 
 lock:  ## resolve requirements.in into requirements.lock, in an environment of its own

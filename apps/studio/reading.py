@@ -26,7 +26,7 @@ TIMEOUT_S = 3.0
 def open_workspace() -> tuple[Settings, Workspace]:
     """The settings and the workspace that BOTTEGA_WORKSPACE names. Raises what the platform raises."""
     settings = load_settings()
-    return settings, Workspace.open(settings.workspace)
+    return settings, Workspace.open(settings.workspace, settings.online)
 
 
 def deployments(workspace: Workspace) -> deployment.Deployments:

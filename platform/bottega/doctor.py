@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 from packaging.requirements import Requirement
 
+from bottega import toolchain
 from bottega.serving.address import read_server
 from bottega.settings import Settings, asset_folder
 from bottega.workspace import FORMAT, Workspace
@@ -59,6 +60,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         modules(),
         tvm_runtime(),
         linker(),
+        feature_kernel(),
         cpu(),
         memory(),
         disk(settings.workspace),
@@ -184,6 +186,18 @@ def tvm_runtime() -> Finding:
         size,
         "Compiled models run in it; the server loads it and not the compiler.",
         "Run make install.",
+    )
+
+
+def feature_kernel() -> Finding:
+    """The compiled kernel of the online store; numpy stands in where it is not, with the same values."""
+    path = toolchain.cached_library(Path(__file__).parent / "features" / "kernel.c")
+    return Finding(
+        "feature kernel",
+        "ok" if path else "optional",
+        path.name if path else "not built",
+        "Reads of the online store; without it numpy computes the same values, slower.",
+        "Run make install: it is built by a C compiler, or by the package ziglang.",
     )
 
 

@@ -18,6 +18,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Folder of everything that a run writes."""
     data: Path | None = None
     """Folder with real datasets, one folder a dataset."""
+    online: str = ""
+    """Address of the online store, such as `redis://127.0.0.1:6379/0`; empty: LMDB in the workspace."""
     host: str = "127.0.0.1"
     http_port: int = 8080
     studio_port: int = 8501

@@ -14,18 +14,19 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of one workspace. Two workspaces never share a file.
+    """Paths of one workspace. Two workspaces never share a file. `online_address` moves the online store elsewhere.
 
     >>> Workspace(Path("w")).repository.as_posix()
     'w/repository'
     """
 
     root: Path
+    online_address: str = ""
 
     @classmethod
-    def open(cls, root: Path) -> "Workspace":
+    def open(cls, root: Path, online_address: str = "") -> "Workspace":
         """Open the workspace at `root`, creating it where there is none; refuse one that a newer Bottega wrote."""
-        workspace = cls(root.expanduser().absolute())
+        workspace = cls(root.expanduser().absolute(), online_address)
         marker = workspace.root / "workspace.json"
         if workspace.root.exists() and not workspace.root.is_dir():
             raise StorageError(f"{root} is a file, not a workspace.", next_step="Name a folder with --workspace.")
@@ -62,9 +63,9 @@ class Workspace:
         return self.root / "offline"
 
     @property
-    def online(self) -> Path:
-        """The online store (LMDB)."""
-        return self.root / "online"
+    def online(self) -> Path | str:
+        """Address of the online store: a folder here (LMDB), unless the settings name another."""
+        return self.online_address or self.root / "online"
 
     @property
     def events(self) -> Path:

@@ -83,7 +83,7 @@ class Session:
 def open_session(workspace: Path | None = None, as_json: bool = False, **flags: object) -> Session:
     """Read the settings with these flags on top and open the workspace."""
     settings = load_settings({"workspace": workspace, **flags})
-    return Session(settings, Workspace.open(settings.workspace), as_json)
+    return Session(settings, Workspace.open(settings.workspace, settings.online), as_json)
 
 
 def speak(as_json: bool, value: object, *human: Any) -> None:

@@ -4,25 +4,20 @@ Without a C compiler nothing is built, and `load` says so with None: chunks.py t
 """
 
 import functools
-import hashlib
 import itertools
-import os
-import platform
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bottega import toolchain
 from bottega.errors import StorageError, Unavailable, Unsupported
 from bottega.features.chunks import check_format
 from bottega.features.definition import Layout
 from bottega.features.tiles import Cells
-from bottega.toolchain import compiler, run
 
 SOURCE = Path(__file__).with_name("kernel.c")
-FLAGS = ("-O2", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
 MOST_WINDOWS = 64
 _DECLARATIONS = """
 typedef long long word;
@@ -53,33 +48,8 @@ def load() -> "Kernel | None":
 
 
 def build(folder: Path | None = None) -> Path | None:
-    """The library's path in the cache folder, compiled first where it is not there; None without a compiler.
-
-    Two processes may build at once: each writes a file of its own and renames it.
-    """
-    command = compiler()
-    if command is None:
-        return None
-    made_of = [SOURCE.read_bytes(), " ".join([*command, *FLAGS]).encode(), platform.machine().encode()]
-    name = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
-    folder = folder or cache_folder()
-    path = folder / f"windows-{name}.so"
-    if path.exists():
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / path.name
-            run([*command, *FLAGS, "-o", str(made), str(SOURCE), "-lm"], "the feature kernel")
-            made.replace(path)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error}.", next_step="Set XDG_CACHE_HOME.") from error
-    return path
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: below XDG_CACHE_HOME, or `.cache` in the user's home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bottega"
+    """The library's path, compiled first where it is not there; None without a compiler."""
+    return toolchain.shared_library(SOURCE, folder)
 
 
 class Kernel:

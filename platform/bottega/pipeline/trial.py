@@ -38,11 +38,11 @@ def try_load(workspace: Workspace, usecase: str, bodies: Sequence[bytes], second
 def _twin(workspace: Workspace) -> Iterator[Workspace]:
     """A workspace with the same artefacts, deployments and features, and a log of its own."""
     with tempfile.TemporaryDirectory(prefix="bottega-trial-") as folder:
-        twin = Workspace.open(Path(folder))
+        twin = Workspace.open(Path(folder), workspace.online_address)
         workspace.signing_key()
         for name in (workspace.deployments.name, "signing.key"):
             shutil.copy(workspace.root / name, twin.root / name)
-        for path in (workspace.repository, workspace.online):
+        for path in (workspace.repository, workspace.root / "online"):
             if path.exists():
                 (twin.root / path.name).symlink_to(path, target_is_directory=True)
         yield twin

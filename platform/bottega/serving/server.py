@@ -23,6 +23,7 @@ from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
 from bottega.serving.rest import App
+from bottega.settings import load_settings
 from bottega.workspace import Workspace
 
 DRAIN_S = 10
@@ -153,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        run(Workspace.open(options.workspace), options.host, options.port)
+        run(Workspace.open(options.workspace, load_settings().online), options.host, options.port)
     except BottegaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
