@@ -134,3 +134,31 @@ def simulate(
             [(i["name"], i["from"], i["until"]) for i in incidents],
         ),
     )
+
+
+@app.command()
+def ingest(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="What to ingest: see docs/INGESTION.md.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest a table from files, an HTTP API, a web page or a queue: what is new, checked row by row."""
+    from datetime import UTC, datetime
+
+    from bottega.datasets.ingest.run import ingest as run_ingest
+    from bottega.datasets.ingest.run import read_spec
+    from bottega.features.store import OfflineStore
+
+    session = open_session(workspace, as_json)
+    declared = read_spec(spec)
+    store, folder = OfflineStore(session.workspace.offline), session.workspace.data / "ingest"
+    with session.progress() as progress:
+        found = run_ingest(
+            declared, lambda t, rows, s: store.write(t, rows, s), folder, datetime.now(UTC), (), progress
+        )
+    refused = ", ".join(f"{n:,} because {reason}" for reason, n in found.refused.items()) or "none"
+    session.emit(
+        found,
+        f"{found.rows:,} rows in {len(found.segments)} segments of table {found.table}; refused: {refused}.",
+        *([f"The refused rows lie in {folder / 'refused' / found.table}."] if found.refused else []),
+    )
