@@ -1,6 +1,9 @@
 """Training sets against a loop over all events, and the leaks that must not happen."""
 
 import math
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottega.errors import InvalidData, InvalidInput, NotFound
-from bottega.features import Attribute, Entity, FeatureView, StaticView, count, max, mean, min, sum
+from bottega.features import (
+    Attribute,
+    Entity,
+    FeatureView,
+    StaticView,
+    batches,
+    binding,
+    count,
+    distinct,
+    last,
+    max,
+    mean,
+    min,
+    spill,
+    stddev,
+    sum,
+)
 from bottega.features.offline import training_set
 
 START_S = 1_710_000_000 // 300 * 300
@@ -187,7 +206,7 @@ def test_the_outcome_of_a_trip_reaches_neither_its_own_row_nor_one_while_it_runs
     refs = ["leak:duration_min_mean_24h", "leak:count_24h", "city:duration_min_max_24h"]
     honest = training_set(pair_trips, refs, [view, city], {"trips": pair_trips}, "pickup_at")
     for at in pair_trips["pickup_at"].iloc[::60]:
-        unknown_yet = pair_trips["dropoff_at"] >= at
+        unknown_yet = pair_trips["dropoff_at"] > at
         poisoned = pair_trips.assign(duration_min=pair_trips["duration_min"].mask(unknown_yet, 1e6))
         rows = pair_trips["pickup_at"] == at
         again = training_set(pair_trips[rows], refs, [view, city], {"trips": poisoned}, "pickup_at")
@@ -264,3 +283,147 @@ def test_progress_names_the_views(trips):
         progress=lambda *call: seen.append(call),
     )
     assert seen == [("join v", 0, 1), ("join", 1, 1)]
+
+
+# All aggregations, with late, copied and disordered events, on every way through the engine.
+
+EVERY = [
+    count().over("5m", "1h"),
+    mean("x").over("5m", "1h"),
+    sum("x").over("15m"),
+    min("x").over("15m", "1h"),
+    max("x", default=-7.5).over("1h"),
+    last("x").over("5m", "1h"),
+    stddev("x").over("1h"),
+    distinct("x", cap=3).over("5m", "1h"),
+    count(where="x > 0", name="positive").over("1h"),
+    last("x", where="kind == 'a'", name="x_last_a").over("1h"),
+]
+delays = st.sampled_from([0, 0, 0, 1, 200_000_000, 300_000_000, 900_000_000, 1_800_000_000, 1_800_000_001, -1])
+rows = st.tuples(zones, moments, delays, values, st.sampled_from(["a", "b", None]), st.integers(0, 6))
+
+
+def full(**options) -> FeatureView:
+    given = {"source": "events", "event_time": "t", "available_at": "seen", "lateness": "30m"} | options
+    return FeatureView("v", ZONE, features=EVERY, **given)
+
+
+def event_frame(events: list[tuple]) -> pd.DataFrame:
+    names = ["zone", "t", "seen", "x", "kind", "id"]
+    table = pd.DataFrame([(z, t, t + d, x, kind, n) for z, t, d, x, kind, n in events], columns=names)
+    table = table.astype({"zone": "Int64", "x": "float64", "id": "int64", "kind": "str"})
+    for name in ("t", "seen"):
+        table[name] = pd.to_datetime(table[name].astype("int64"), unit="us", utc=True)
+    return table
+
+
+@pytest.mark.parametrize("options", [{}, {"ttl": "10m"}, {"event_id": "id"}, {"lateness": "5m"}])
+@settings(max_examples=15, deadline=None)
+@given(
+    events=st.lists(rows, max_size=25),
+    labels=st.lists(st.tuples(zones, moments), min_size=1, max_size=8),
+)
+def test_every_aggregation_is_that_of_a_loop_over_what_was_known(oracle, options, events, labels):
+    view = full(**options)
+    table, asked = event_frame(events), frame(labels, ["zone", "at"])
+    found = training_set(asked, [f"v:{f.name}" for f in view.features], [view], {"events": table}, "at")
+    assert_same(found, oracle(view, table, asked.assign(zone=asked["zone"].fillna(-1)), "at", ("zone",)))
+
+
+@pytest.fixture(scope="module")
+def late_trips(trips) -> pd.DataFrame:
+    """The trips, known when they end, with copies and out of order."""
+    return pd.concat([trips, trips.sample(300, random_state=1)]).sample(frac=1, random_state=2, ignore_index=True)
+
+
+LATE = FeatureView(
+    "late",
+    Entity("zone", ("zone",)),
+    "trips",
+    "pickup_at",
+    [
+        count().over("15m", "7d"),
+        mean("speed_kmh").over("1h", "24h"),
+        min("speed_kmh").over("24h"),
+        last("speed_kmh").over("24h"),
+        stddev("duration_min").over("24h"),
+        distinct("do_zone", cap=8).over("1h", "24h"),
+    ],
+    keys=("pu_zone",),
+    available_at="dropoff_at",
+    event_id="trip_id",
+    lateness="1h",
+)
+LATE_REFS = [f"late:{feature.name}@pu_zone" for feature in LATE.features]
+
+
+def late_set(labels: pd.DataFrame, table, **options) -> pd.DataFrame:
+    return training_set(labels, LATE_REFS, [LATE], {"trips": table}, "pickup_at", **options)
+
+
+def test_what_is_refused_is_told(oracle, trips, late_trips):
+    told = {}
+    found = late_set(trips.head(50), late_trips, refused=lambda view, counts: told.update({view: dict(counts)}))
+    late = ((late_trips["dropoff_at"] - late_trips["pickup_at"]) > pd.Timedelta("1h")).sum()
+    copies = (
+        4300 - late - (late_trips.drop_duplicates("trip_id").eval("dropoff_at - pickup_at") <= pd.Timedelta("1h")).sum()
+    )
+    assert told == {"late": {"beyond the watermark": late, "duplicate": copies}}
+    assert_same(found, oracle(LATE, late_trips, trips.head(50), "pickup_at", ("pu_zone",)))
+
+
+def test_parquet_files_and_buckets_give_the_same_as_a_table_in_memory(trips, late_trips, tmp_path, monkeypatch):
+    labels = trips.sample(300, random_state=3)
+    expected = late_set(labels, late_trips)
+    late_trips.iloc[:2000].to_parquet(tmp_path / "a.parquet")
+    late_trips.iloc[2000:].to_parquet(tmp_path / "b.parquet")
+    monkeypatch.setattr(batches, "BATCH_ROWS", 700)
+    pd.testing.assert_frame_equal(late_set(labels, tmp_path), expected)
+    monkeypatch.setattr(spill, "ROWS_AT_ONCE", 900)
+    monkeypatch.setattr(spill.Spill.__init__, "__defaults__", (900,))
+    seen = []
+    found = late_set(labels, [tmp_path / "a.parquet", tmp_path / "b.parquet"], progress=lambda *call: seen.append(call))
+    pd.testing.assert_frame_equal(found, expected)
+    assert ("windows of late", 4, 5) in seen
+    assert not list(Path(tempfile.gettempdir()).glob("bottega-spill-*"))
+
+
+def test_broken_and_unequal_files_are_named(trips, tmp_path):
+    with pytest.raises(NotFound, match="there is no file"):
+        late_set(trips.head(5), tmp_path / "none.parquet")
+    (tmp_path / "a.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InvalidData, match=r"a\.parquet cannot be read as Parquet"):
+        late_set(trips.head(5), tmp_path)
+    trips.to_parquet(tmp_path / "a.parquet")
+    trips.assign(speed_kmh="fast").to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(InvalidData, match=r"speed_kmh is .*string in .*b\.parquet, but double in"):
+        late_set(trips.head(5), tmp_path)
+    trips.drop(columns="trip_id").to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(InvalidData, match=r"b\.parquet has no column 'trip_id'"):
+        late_set(trips.head(5), tmp_path)
+
+
+def test_unknown_engines_and_sizes_are_refused(trips):
+    with pytest.raises(InvalidInput, match="There is no engine 'presto'. Engines are duckdb, spark"):
+        late_set(trips.head(5), trips, engine="presto")
+    with pytest.raises(InvalidInput, match="'much' is no size of memory"):
+        late_set(trips.head(5), trips, memory_limit="much")
+
+
+def test_a_sum_that_does_not_fit_is_refused(monkeypatch):
+    view = FeatureView("v", ZONE, "events", "t", [sum("x", scale=1).over("1h")])
+    monkeypatch.setattr(binding, "LARGEST", 2**62)
+    many = frame([(1, START_S * 10**6, float(2**62))] * 3, ["zone", "t", "x"])
+    with pytest.raises(InvalidData, match="does not fit 64 bits.*smaller scale"):
+        training_set(
+            frame([(1, START_S * 10**6 + 600 * 10**6)], ["zone", "at"]), ["v:x_sum_1h"], [view], {"events": many}, "at"
+        )
+
+
+@pytest.mark.slow
+def test_spark_gives_the_same_bit_for_bit(trips, late_trips):
+    pytest.importorskip("pyspark", reason="Spark is not installed: make engines")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java 17")
+    labels = trips.sample(300, random_state=3)
+    pd.testing.assert_frame_equal(late_set(labels, late_trips, engine="spark"), late_set(labels, late_trips))

@@ -13,8 +13,7 @@ import numpy as np
 
 from bottega.errors import InvalidData
 from bottega.features.conditions import parse_where
-from bottega.features.definition import Input
-from bottega.features.source import Source
+from bottega.features.definition import INT64_MAX, Input
 from bottega.features.view import FeatureView
 from bottega.times import parse_duration_s
 
@@ -25,6 +24,8 @@ LARGEST = 2**40
 """Largest fixed-point value: eight million of them still add up within 64 bits."""
 LARGEST_SQUARED = 2**31
 """Largest fixed-point value of a standard deviation's column: two thousand million squares still add up."""
+
+YEAR_3000_US = 32_503_680_000_000_000
 
 NULL_KEY = "null key"
 NULL_TIME = "null time"
@@ -83,30 +84,20 @@ def bind_events(view: FeatureView, table: "pd.DataFrame", source: str = "") -> E
     """
     declared = view.find_source(source)
     what = f"The source {declared.name!r} of FeatureView {view.name!r}"
-    named = [declared.column(name) for name in view.columns]
-    times = [declared.event_time, *([declared.available_at] if declared.available_at else [])]
+    named = {name: declared.column(name) for name in view.columns}
+    times = [name for name in (declared.event_time, declared.available_at) if name]
     ids = [declared.event_id] if declared.event_id else []
-    check_columns(what, table, [*declared.keys, *times, *named, *ids])
+    check_columns(what, table, [*declared.keys, *times, *named.values(), *ids])
     keys, known = bind_keys(what, table, declared.keys, view.entity.dtype)
     event_us, present = bind_times(what, table, declared.event_time)
     available_us = event_us + declared.delay_us
     if declared.available_at:
         available_us, also = bind_times(what, table, declared.available_at)
         present = present & also
-    reasons = np.select(
-        [
-            ~known,
-            ~present,
-            available_us < event_us,
-            available_us - event_us > parse_duration_s(view.lateness) * 1_000_000,
-        ],
-        [1, 2, 3, 4],
-        0,
-    )
-    counts = np.bincount(reasons, minlength=5).tolist()
-    names = (NULL_KEY, NULL_TIME, FUTURE, BEYOND_WATERMARK)
-    refused = {name: n for name, n in zip(names, counts[1:], strict=True) if n}
-    values, valid = _inputs(what, view, declared, table)
+    for name, moments in zip(times, (event_us, available_us), strict=False):
+        _check_era(what, name, moments)
+    kept, refused = _judge(known, present, event_us, available_us, view)
+    values, valid = _inputs(what, view, {name: table[column] for name, column in named.items()}, len(table))
     bound = Events(
         keys,
         event_us // (parse_duration_s(view.tile) * 1_000_000),
@@ -118,30 +109,52 @@ def bind_events(view: FeatureView, table: "pd.DataFrame", source: str = "") -> E
         np.arange(len(table)),
         refused,
     )
-    return bound.take(reasons == 0) if refused else bound
+    return bound.take(np.flatnonzero(kept)) if refused else bound
+
+
+def _judge(
+    known: np.ndarray, present: np.ndarray, event_us: np.ndarray, available_us: np.ndarray, view: FeatureView
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Which rows count, and how many do not by the first rule that each breaks."""
+    wait_us = available_us - event_us
+    rules = {
+        NULL_KEY: known,
+        NULL_TIME: present,
+        FUTURE: wait_us >= 0,
+        BEYOND_WATERMARK: wait_us <= parse_duration_s(view.lateness) * 1_000_000,
+    }
+    kept = np.ones(len(known), bool)
+    refused = {}
+    for reason, obeyed in rules.items():
+        before = kept
+        kept = before & obeyed
+        if broken := int(np.count_nonzero(before) - np.count_nonzero(kept)):
+            refused[reason] = broken
+    return kept, refused
 
 
 def _inputs(
-    what: str, view: FeatureView, source: Source, table: "pd.DataFrame"
+    what: str, view: FeatureView, named: "dict[str, pd.Series]", rows: int
 ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Values and validity of each of the definition's inputs; equal ones are one array."""
     squared = {Input(f.column, f.scale, f.where) for f in view.features if f.aggregate == "stddev"}
-    named = table.rename(columns={theirs: ours for ours, theirs in source.columns}) if source.columns else table
-    masks: dict[str, np.ndarray] = {"": np.ones(len(table), bool)}
+    ones = np.ones(rows, np.int64)
+    masks: dict[str, np.ndarray] = {"": np.ones(rows, bool)}
     columns: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
     values, valid = [], []
     for one in view.definition.inputs:
         if one.where not in masks:
             masks[one.where] = np.all([part.holds(what, named) for part in parse_where(one.where)], axis=0)
         if not one.column:
-            values.append(np.ones(len(table), np.int64))
+            values.append(ones)
             valid.append(masks[one.where])
             continue
         column = (one.column, one.scale)
         if column not in columns:
-            columns[column] = _fixed_point(what, named, one.column, one.scale, LARGEST)
+            columns[column] = _fixed_point(what, named[one.column], one.scale)
         fixed, present = columns[column]
         if one in squared:
-            _check_size(what, named, one.column, one.scale, fixed, LARGEST_SQUARED)
+            _check_size(what, named[one.column], one.scale, fixed, LARGEST_SQUARED)
         values.append(fixed)
         valid.append(present & masks[one.where] if one.where else present)
     return tuple(values), tuple(valid)
@@ -173,17 +186,17 @@ def bind_keys(
 
 def _key(what: str, name: str, values: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "string":
-        if values.dtype.kind not in "OU" or not all(isinstance(value, str) for value in values):
+        if values.dtype.kind not in "OU" or not set(map(type, values.tolist())) <= {str}:
             raise InvalidData(f"{what}: the key {name!r} is {values.dtype}; it must be text.")
         return values.astype(object)
     whole = values
     if values.dtype.kind == "O" and all(isinstance(value, int | np.integer) for value in values):
-        whole = values.astype(np.int64)
-    if whole.dtype.kind == "f" and (whole == np.floor(whole)).all():
+        whole = values.astype(np.int64) if _within(values, INT64_MAX) else values
+    if whole.dtype.kind == "f" and _within(whole, 2**53) and (whole == np.floor(whole)).all():
         whole = whole.astype(np.int64)
-    if whole.dtype.kind not in "iu":
+    if whole.dtype.kind not in "iu" or (whole.dtype == np.uint64 and not _within(whole, INT64_MAX)):
         raise InvalidData(
-            f"{what}: the key {name!r} is {values.dtype}; it must be whole numbers.",
+            f"{what}: the key {name!r} is {values.dtype}; it must be whole numbers of 64 bits.",
             next_step="Convert it, or declare the entity with dtype string.",
         )
     return whole.astype(np.int64)
@@ -192,51 +205,74 @@ def _key(what: str, name: str, values: np.ndarray, dtype: str) -> np.ndarray:
 def _event_id(what: str, table: "pd.DataFrame", name: str) -> tuple[np.ndarray, ...]:
     """An id as int64 columns: itself where it is a whole number, or the two halves of a 128-bit digest of its text."""
     column = table[name]
-    if column.isna().any():
+    missing = column.isna().to_numpy()
+    if missing.any():
         raise InvalidData(
-            f"{what}: the event id {name!r} is null in row {int(np.argmax(column.isna().to_numpy()))}.",
+            f"{what}: the event id {name!r} is null in row {int(np.argmax(missing))}.",
             next_step="Quarantine such rows, or declare no event_id.",
         )
     if column.dtype.kind in "iu":
         return (column.to_numpy(np.int64),)
-    if not all(isinstance(value, str) for value in column):
+    texts = column.to_list()
+    if not set(map(type, texts)) <= {str}:
         raise InvalidData(f"{what}: the event id {name!r} is {column.dtype}; it must be whole numbers or text.")
-    digests = b"".join(hashlib.blake2b(value.encode(), digest_size=16).digest() for value in column)
+    digests = b"".join([hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts])
     halves = np.frombuffer(digests, np.int64).reshape(-1, 2)
     return halves[:, 0].copy(), halves[:, 1].copy()
 
 
 def bind_times(what: str, table: "pd.DataFrame", name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A time column as epoch_us (n,) int64, and which rows are not null."""
+    """A time column as epoch_us (n,) int64, and which rows are not null; the time of a null is 0."""
     column = table[name]
+    present = column.notna().to_numpy()
     if column.dtype.kind in "iu":
-        return column.to_numpy(np.int64), np.ones(len(column), bool)
+        return column.to_numpy(np.int64, na_value=0) if not present.all() else column.to_numpy(np.int64), present
     if getattr(column.dtype, "tz", None) is None:
         raise InvalidData(
             f"{what}: the time {name!r} is {column.dtype}, without a time zone.",
             next_step="Make it datetime64[us, UTC], for example with .dt.tz_localize(zone).dt.tz_convert('UTC').",
         )
-    naive = column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
-    return naive.astype("datetime64[us]").view(np.int64), column.notna().to_numpy()
+    utc = column.to_numpy("datetime64[us]").view(np.int64)
+    return utc if present.all() else np.where(present, utc, 0), present
 
 
-def _fixed_point(
-    what: str, table: "pd.DataFrame", name: str, scale: int, largest: int
-) -> tuple[np.ndarray, np.ndarray]:
-    column = table[name]
+def _check_era(what: str, name: str, moments_us: np.ndarray) -> None:
+    wrong = (moments_us < 0) | (moments_us >= YEAR_3000_US)
+    if wrong.any():
+        raise InvalidData(
+            f"{what}: {name} is {moments_us[int(np.argmax(wrong))]} microseconds since 1970.",
+            next_step="Times lie between the years 1970 and 3000: check the unit, or quarantine such rows.",
+        )
+
+
+def _fixed_point(what: str, column: "pd.Series", scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """A column times its scale, rounded: (n,) int64, and which rows are not null."""
     if column.dtype.kind not in "iufb":
-        raise InvalidData(f"{what}: the column {name!r} is {column.dtype}; it must be numbers.")
+        raise InvalidData(f"{what}: the column {column.name!r} is {column.dtype}; it must be numbers.")
     present = column.notna().to_numpy()
-    steps = np.rint(np.where(present, column.to_numpy(np.float64, na_value=np.nan), 0.0) * scale)
-    _check_size(what, table, name, scale, steps, largest)
+    if column.dtype.kind in "iu" and present.all():
+        whole = column.to_numpy()
+        if _within(whole, LARGEST // scale):
+            return np.multiply(whole, scale, dtype=np.int64), present
+    with np.errstate(over="ignore"):  # what overflows is too large, and refused below
+        steps = column.to_numpy(np.float64, na_value=np.nan) * scale
+    if not present.all():
+        steps[~present] = 0
+    np.rint(steps, out=steps)
+    _check_size(what, column, scale, steps, LARGEST)
     return steps.astype(np.int64), present
 
 
-def _check_size(what: str, table: "pd.DataFrame", name: str, scale: int, steps: np.ndarray, largest: int) -> None:
-    wrong = ~(np.abs(steps) <= largest)
-    if wrong.any():
+def _check_size(what: str, column: "pd.Series", scale: int, steps: np.ndarray, largest: int) -> None:
+    if not _within(steps, largest):
+        wrong = ~(np.abs(steps) <= largest)
         raise InvalidData(
-            f"{what}: {name} is {table[name].to_numpy()[int(np.argmax(wrong))]!s}; with scale {scale} it must lie "
+            f"{what}: {column.name} is {column.to_numpy()[int(np.argmax(wrong))]!s}; with scale {scale} it must lie "
             f"within {largest / scale:g} of zero.",
             next_step="Quarantine such rows, or declare a smaller scale.",
         )
+
+
+def _within(values: np.ndarray, largest: int) -> bool:
+    """Whether every value lies within `largest` of zero; NaN does not."""
+    return not len(values) or bool(-largest <= values.min() and values.max() <= largest)

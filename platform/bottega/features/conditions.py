@@ -6,8 +6,10 @@ fulfils no comparison, as in SQL. Both engines evaluate a condition here, once, 
 
 import ast
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, cast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -29,14 +31,17 @@ _OPERATORS: Mapping[type, Operator] = {
     ast.GtE: ">=",
     ast.In: "in",
 }
-_COMPARE = {
-    "==": np.equal,
-    "!=": np.not_equal,
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
+_COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda column, constants: column.isin(constants),
 }
+LONGEST = 1000
+"""Most characters of a condition."""
 _RULE = "Write column == constant (or !=, <, <=, >, >=, in (…)), joined by 'and'."
 
 
@@ -47,29 +52,34 @@ class Condition(msgspec.Struct, frozen=True):
     operator: Operator
     constants: tuple[Constant, ...]
 
-    def holds(self, what: str, table: "pd.DataFrame") -> np.ndarray:
-        """Which rows fulfil it: (n,) bool; InvalidData where the column is of another type than the constant."""
-        column = table[self.column]
-        present = column.notna().to_numpy()
+    def holds(self, what: str, columns: "Mapping[str, pd.Series] | pd.DataFrame") -> np.ndarray:
+        """Which rows fulfil it: (n,) bool; InvalidData where the column is of another type than the constant.
+
+        Numbers compare as 64-bit floats, text by code points.
+        """
+        column = columns[self.column]
         text = isinstance(self.constants[0], str)
+        present = column.notna().to_numpy()
+        given = column if present.all() else column[present]
         numeric = column.dtype.kind in "iufb"
-        if text == numeric or not (numeric or _is_text(column[present])):
+        if text == numeric or not (numeric or _is_text(given)):
             kind = "text" if text else "a number"
             raise InvalidData(
                 f"{what}: a condition compares {self.column!r}, which is {column.dtype}, with {kind}.",
                 next_step="Compare numbers with numbers and text with text.",
             )
-        values = column.to_numpy(object)[present] if text else column.to_numpy(np.float64, na_value=np.nan)[present]
-        found = np.zeros(len(table), bool)
-        if self.operator == "in":
-            found[present] = np.isin(values, np.array(self.constants, values.dtype))
-        else:
-            found[present] = _COMPARE[self.operator](values, self.constants[0])
+        values = given.astype(np.float64) if numeric else given
+        constants = [float(constant) for constant in self.constants] if numeric else list(self.constants)
+        found = np.zeros(len(column), bool)
+        compared = _COMPARE[self.operator](values, constants if self.operator == "in" else constants[0])
+        found[present] = compared.to_numpy(bool)
         return found
 
 
 def _is_text(column: "pd.Series") -> bool:
-    return all(isinstance(value, str) for value in column)
+    from pandas.api.types import infer_dtype  # here, so that a declaration is light to import
+
+    return infer_dtype(column) in ("string", "empty")
 
 
 @functools.lru_cache(maxsize=256)
@@ -81,9 +91,11 @@ def parse_where(text: str) -> tuple[Condition, ...]:
     """
     if not text:
         return ()
+    if len(text) > LONGEST:
+        raise InvalidInput(f"A condition has {len(text)} characters.", next_step=f"The limit is {LONGEST}.")
     try:
         parsed = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InvalidInput(f"{text!r} is no condition.", next_step=_RULE) from None
     conjunction = isinstance(parsed, ast.BoolOp) and isinstance(parsed.op, ast.And)
     parts = cast(ast.BoolOp, parsed).values if conjunction else [parsed]
@@ -93,15 +105,21 @@ def parse_where(text: str) -> tuple[Condition, ...]:
 def _condition(text: str, part: ast.expr) -> Condition:
     if not isinstance(part, ast.Compare) or len(part.ops) != 1 or not isinstance(part.left, ast.Name):
         raise InvalidInput(f"{text!r} is no condition: {ast.unparse(part)!r} compares no column.", next_step=_RULE)
-    operator = _OPERATORS.get(type(part.ops[0]))
+    compared = _OPERATORS.get(type(part.ops[0]))
     try:
         given = ast.literal_eval(part.comparators[0])
-    except ValueError:
+    except (ValueError, TypeError):
         given = None
-    several = operator == "in"
-    constants = tuple(given) if several and isinstance(given, tuple | list) else (given,)
-    kinds = {isinstance(constant, str) for constant in constants}
-    if operator is None or not constants or len(kinds) != 1 or not all(isinstance(c, Constant) for c in constants):
+    constants = tuple(given) if compared == "in" and isinstance(given, tuple | list) else (given,)
+    one_kind = len({isinstance(constant, str) for constant in constants}) == 1
+    if compared is None or not one_kind or not all(map(_is_constant, constants)):
         raise InvalidInput(f"{text!r} is no condition: {ast.unparse(part)!r} is not understood.", next_step=_RULE)
     check_name(f"A column of the condition {text!r}:", part.left.id)
-    return Condition(part.left.id, operator, constants)
+    return Condition(part.left.id, compared, constants)
+
+
+def _is_constant(value: object) -> bool:
+    """Text, a truth value, or a number that a 64-bit float holds as well as any."""
+    if isinstance(value, str | bool):
+        return True
+    return isinstance(value, int | float) and abs(value) < 2**63 and math.isfinite(value)

@@ -38,3 +38,9 @@ class Entity:
             raise InvalidInput(
                 f"Entity {self.name!r} has key type {self.dtype!r}.", next_step=f"Key types are {', '.join(_DTYPES)}."
             )
+
+
+def check_entity(what: str, entity: object) -> None:
+    """Raise InvalidInput where a view's entity is something else, such as its name."""
+    if not isinstance(entity, Entity):
+        raise InvalidInput(f"The entity of {what} is {entity!r}.", next_step='Declare it: Entity("zone", keys="zone").')

@@ -1,22 +1,25 @@
 """The training set: features joined to labels as they were at each label's moment, and never later.
 
-Shape of the query, the same for every engine that Ibis speaks to: tiles of the events, united with the distinct
-(entity, tile) pairs of the labels; each window is a RANGE over earlier tiles; the labels' rows are kept, and joined
-back.
+The expressions are in `spine`, the engines that run them in `engines`; events that do not fit memory are taken bucket
+by bucket (`spill`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import ibis
 import numpy as np
 import pyarrow as pa
-from ibis.expr.types import Table
+import pyarrow.compute as pc
 
 from bottega.errors import InvalidInput, NotFound
-from bottega.features.binding import Events, bind_events, bind_keys, bind_times, check_columns
-from bottega.features.definition import Layout, layout_of
+from bottega.features import spine
+from bottega.features.batches import Batches
+from bottega.features.binding import Events, bind_keys, check_columns
+from bottega.features.definition import REFUSED, Layout, layout_of
+from bottega.features.engines import MEMORY_LIMIT, Engine, open_engine
 from bottega.features.refs import Reference, References, View, resolve
+from bottega.features.requests import Requests, bind_requests
+from bottega.features.spill import Spill, Tables
 from bottega.features.static import StaticView
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent
@@ -24,19 +27,28 @@ from bottega.progress import Progress, silent
 if TYPE_CHECKING:
     import pandas as pd
 
+Refusals = Callable[[str, Mapping[str, int]], None]
+"""Told each view's refused events by reason."""
+
 
 def training_set(
     labels: "pd.DataFrame",
     refs: References,
     views: Iterable[View],
-    sources: Mapping[str, "pd.DataFrame"],
+    sources: Tables,
     at: str = "requested_at",
+    *,
+    engine: str = "duckdb",
+    memory_limit: str = MEMORY_LIMIT,
+    refused: Refusals = lambda view, counts: None,
     progress: Progress = silent,
 ) -> "pd.DataFrame":
     """The labels with one float64 column more for each reference, rows and their order unchanged.
 
     `labels` holds the key columns and `at`, the moment of the request (datetime64[us, UTC], or int64 epoch_us); a row's
-    features are what the online store would have answered at that moment. `sources` maps a source's name to its table.
+    features are what the online store would have answered at that moment. `sources` maps a source's name to its table:
+    a data frame, or Parquet files (a path, a folder, a list), which are read in batches. `engine` is `duckdb` or
+    `spark`; `memory_limit` is DuckDB's own. `refused` is told what the rules left out.
 
     Raises NotFound for an unknown view, feature or source; InvalidData for a wrong column.
     """
@@ -48,26 +60,31 @@ def training_set(
     for reference in references:
         grouped.setdefault(reference.view.name, []).append(reference)
     columns: dict[str, np.ndarray] = {}
-    for done, (name, members) in enumerate(grouped.items()):
-        progress(f"join {name}", done, len(grouped))
-        view = members[0].view
-        (needed,) = view.source_names
-        if needed not in sources:
-            raise NotFound(
-                f"The source {needed!r} of view {name!r} was not given. Given: {', '.join(sources) or 'none'}."
-            )
-        join = _join_static if isinstance(view, StaticView) else _join_windows
-        columns.update(join(labels, members, sources[needed], at))
+    with open_engine(engine, memory_limit) as opened:
+        for done, (name, members) in enumerate(grouped.items()):
+            progress(f"join {name}", done, len(grouped))
+            view = members[0].view
+            for needed in view.source_names:
+                if needed not in sources:
+                    raise NotFound(
+                        f"The source {needed!r} of view {name!r} was not given. Given: {', '.join(sources) or 'none'}."
+                    )
+            if isinstance(view, StaticView):
+                columns.update(_join_static(labels, members, sources[view.source]))
+            else:
+                columns.update(_join_windows(labels, members, sources, at, opened, refused, progress))
     progress("join", len(grouped), len(grouped))
     return labels.assign(**{reference.column: columns[reference.column] for reference in references})
 
 
-def _join_static(
-    labels: "pd.DataFrame", references: Sequence[Reference], source: "pd.DataFrame", at: str
-) -> dict[str, np.ndarray]:
+def _join_static(labels: "pd.DataFrame", references: Sequence[Reference], source: Any) -> dict[str, np.ndarray]:
+    import pandas as pd
+
     view = references[0].view
     assert isinstance(view, StaticView)
-    table = view.table(source)
+    wanted = [*view.keys, *(feature.name for feature in view.features)]
+    rows = pd.concat(list(Batches(f"The source {view.source!r} of StaticView {view.name!r}", source).read(wanted)))
+    table = view.table(rows.reset_index(drop=True))
     columns = {}
     for reference in references:
         check_columns("The label table", labels, reference.keys)
@@ -78,93 +95,116 @@ def _join_static(
 
 
 def _join_windows(
-    labels: "pd.DataFrame", references: Sequence[Reference], source: "pd.DataFrame", at: str
+    labels: "pd.DataFrame",
+    references: Sequence[Reference],
+    sources: Tables,
+    at: str,
+    engine: Engine,
+    refused: Refusals,
+    progress: Progress,
 ) -> dict[str, np.ndarray]:
     view = references[0].view
     assert isinstance(view, FeatureView)
     layout = layout_of(view.definition)
     key_sets = list(dict.fromkeys(reference.keys for reference in references))
-    requests = [_bind_labels(labels, view, keys, at, layout) for keys in key_sets]
-    totals = window_totals(view, bind_events(view, source), requests)  # (states, W, key sets * labels)
+    requests = bind_requests(view, labels, key_sets, at)
+    totals = np.empty((len(layout.states), len(layout.windows), len(key_sets) * len(labels)), np.int64)
+    totals[:] = layout.neutral[:, None, None]
+    spill = Spill(view, sources, requests.entities)
+    for bucket in spill.read():
+        if spill.buckets > 1:
+            progress(f"windows of {view.name}", bucket.number, spill.buckets)
+        mine = requests if spill.buckets == 1 else requests.take(requests.entity % spill.buckets == bucket.number)
+        if len(mine):
+            add_totals(totals, view, layout, bucket.events, mine, engine)
+    refused(view.name, spill.refused)
     values = layout.values(totals).reshape(len(view.features), len(key_sets), len(labels))
     position = {feature.name: i for i, feature in enumerate(view.features)}
     return {r.column: values[position[r.feature], key_sets.index(r.keys)] for r in references}
 
 
-Request = tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]
-"""Key columns, tile number and validity of each label, (labels,) each."""
-
-
-def _bind_labels(labels: "pd.DataFrame", view: FeatureView, keys: tuple[str, ...], at: str, layout: Layout) -> Request:
-    what = "The label table"
-    check_columns(what, labels, [*keys, at])
-    columns, known = bind_keys(what, labels, keys, view.entity.dtype)
-    at_us, present = bind_times(what, labels, at)
-    return columns, at_us // layout.tile_us, known & present
-
-
-def window_totals(view: FeatureView, events: Events, requests: Sequence[Request]) -> np.ndarray:
-    """Window totals (states, W, all requests' labels) int64 of each request's rows, by DuckDB in memory."""
-    layout = layout_of(view.definition)
-    keys = [f"key_{i}" for i in range(len(view.entity.keys))]
-    known = np.concatenate([valid for _, _, valid in requests])
-    spine = {name: np.concatenate([columns[i] for columns, _, _ in requests]) for i, name in enumerate(keys)}
-    spine |= {"tile": np.concatenate([tile for _, tile, _ in requests]), "row": np.arange(len(known))}
-    wanted = ibis.memtable(pa.table({name: column[known] for name, column in spine.items()}))
-    answer = _joined(view, layout, keys, _event_table(view, events, keys), wanted)
-    engine = ibis.duckdb.connect()
-    found = engine.to_pyarrow(answer)
-    engine.disconnect()
-    totals = np.empty((len(layout.states), len(layout.windows), len(known)), np.int64)
-    totals[:] = layout.neutral[:, None, None]
-    rows = found.column("row").to_numpy()
-    for i in range(len(layout.states)):
-        for j in range(len(layout.windows)):
-            column = found.column(_name(i, j)).fill_null(int(layout.neutral[i]))
-            totals[i, j, rows] = column.to_numpy()
-    return totals
-
-
-def _event_table(view: FeatureView, events: Events, keys: Sequence[str]) -> Table:
-    columns: dict[str, pa.Array] = {name: pa.array(key) for name, key in zip(keys, events.keys, strict=True)}
-    columns["tile"] = pa.array(events.tile)
-    for i, (values, valid) in enumerate(zip(events.values, events.valid, strict=True)):
-        columns[f"value_{i}"] = pa.array(values, mask=~valid)
-    return ibis.memtable(pa.table(columns))
-
-
-def _joined(view: FeatureView, layout: Layout, keys: Sequence[str], events: Table, wanted: Table) -> Table:
-    group = [*keys, "tile"]
-    tiles = events.group_by(group).aggregate(**_aggregates(view, layout, events))
-    names = [f"state_{i}" for i in range(len(layout.states))]
-    empty = {name: ibis.null("int64") for name in names}
-    spine = wanted.select(group).distinct().mutate(**empty, wanted=ibis.literal(True))
-    united = (
-        tiles.mutate(wanted=ibis.literal(False))
-        .select([*group, *names, "wanted"])
-        .union(spine.select([*group, *names, "wanted"]))
-    )
-    windows = {}
-    for j, length in enumerate(layout.windows.tolist()):
-        frame = ibis.range_window(group_by=list(keys), order_by="tile", preceding=(length, 1))
-        for i, state in enumerate(layout.states):
-            combine = {"min": "min", "max": "max"}.get(state.kind, "sum")
-            windows[_name(i, j)] = getattr(united[names[i]], combine)().over(frame).cast("int64")
-    moments = united.select(*group, "wanted", **windows).filter(lambda row: row.wanted).drop("wanted")
-    return wanted.inner_join(moments, group).select("row", *windows)
-
-
-def _aggregates(view: FeatureView, layout: Layout, events: Table) -> dict[str, ibis.Expr]:
-    found: dict[str, ibis.Expr] = {}
+def add_totals(
+    totals: np.ndarray, view: FeatureView, layout: Layout, events: Events, requests: Requests, engine: Engine
+) -> None:
+    """Add the window totals of requests to totals (states, W, rows), by the engine."""
+    definition = view.definition
+    late = events.available_us // layout.tile_us > events.tile
+    ranked = {i: definition.inputs.index(s.input) for i, s in enumerate(layout.states) if s.kind == "last"}
+    ranks = {position: spine.rank_events(events, position) for position in ranked.values()}
+    given = spine.event_table(events, definition, {position: rank for position, (rank, _) in ranks.items()})
+    asked = engine.table("asked", spine.request_table(requests))
+    on_time = engine.table("on_time", given.filter(pa.array(~late)))
+    reach = -(-definition.lateness_s // definition.tile_s)
+    found = spine.windows(spine.tiles(on_time, definition, layout, ["entity", "tile"]), asked, layout)
+    parts = [engine.run(spine.answers(asked, found))]
+    if late.any():
+        came_late = engine.table("late", given.filter(pa.array(late)))
+        if layout.longest > reach:
+            older = spine.tiles(came_late, definition, layout, ["entity", "tile"])
+            parts.append(engine.run(spine.answers(asked, spine.windows(older, asked, layout, reach))))
+        newest = spine.tiles(came_late, definition, layout, ["entity", "tile", "available_us"])
+        parts.append(engine.run(spine.recent(newest, asked, layout, reach)))
+    for part in parts:
+        _combine(totals, layout, part, ranked, ranks, events)
     for i, state in enumerate(layout.states):
-        if state.kind == "rows":
-            found[f"state_{i}"] = events.count()
+        if state.kind != "distinct":
             continue
-        column = events[f"value_{view.definition.inputs.index(state.input)}"]
-        reduced = {"n": column.count, "sum": column.sum, "min": column.min, "max": column.max}[state.kind]()
-        found[f"state_{i}"] = reduced.cast("int64")
-    return found
+        value = f"value_{definition.inputs.index(state.input)}"
+        known = pc.if_else(pa.array(late), given.column("available_us"), np.iinfo(np.int64).min)
+        cells = pa.table(
+            {
+                "entity": given.column("entity"),
+                "tile": given.column("tile"),
+                "available_us": known,
+                "value": given.column(value),
+            }
+        ).filter(pc.is_valid(given.column(value)))
+        values = engine.table("cells", cells).distinct()
+        for j in range(len(layout.windows)):
+            counted = engine.run(spine.distinct_counts(values, asked, layout, i, j))
+            count = counted.column(spine.total_of(i, j)).to_numpy()
+            totals[i, j, counted.column("row").to_numpy()] = np.where(count > state.cap, REFUSED, count)
 
 
-def _name(state: int, window: int) -> str:
-    return f"s{state}_w{window}"
+def _combine(
+    totals: np.ndarray,
+    layout: Layout,
+    part: pa.Table,
+    ranked: Mapping[int, int],
+    ranks: Mapping[int, tuple[np.ndarray, np.ndarray]],
+    events: Events,
+) -> None:
+    """Combine an engine's answer into the totals."""
+    rows = part.column("row").to_numpy()
+    for i in spine.scalar_states(layout):
+        for j in range(len(layout.windows)):
+            name = spine.total_of(i, j)
+            if name not in part.column_names:
+                continue
+            state, column = layout.states[i], part.column(name)
+            if state.kind == "last":
+                _take_last(totals, i, j, rows, column.fill_null(-1).to_numpy(), ranks[ranked[i]][1], events, ranked[i])
+                continue
+            values = column.fill_null(state.neutral).to_numpy()
+            combine = {"min": np.minimum, "max": np.maximum}.get(state.kind, np.add)
+            totals[i, j, rows] = combine(totals[i, j, rows], values)
+
+
+def _take_last(
+    totals: np.ndarray,
+    state: int,
+    window: int,
+    rows: np.ndarray,
+    rank: np.ndarray,
+    order: np.ndarray,
+    events: Events,
+    position: int,
+) -> None:
+    """Keep the later of what was there and the event of a rank (-1: none), by time and value."""
+    known = rank >= 0
+    rows, event = rows[known], order[rank[known]]
+    at, value = events.event_us[event], events.values[position][event]
+    old_at, old_value = totals[state - 1, window, rows], totals[state, window, rows]
+    later = (at > old_at) | ((at == old_at) & (value > old_value))
+    totals[state - 1, window, rows] = np.where(later, at, old_at)
+    totals[state, window, rows] = np.where(later, value, old_value)

@@ -15,7 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.checks import check_name
+from bottega.features.checks import check_name, check_unique
 from bottega.features.plan import Function
 
 
@@ -88,7 +88,12 @@ def function_steps(functions: Iterable[OnRequest], given: Iterable[str]) -> tupl
             if output in columns or made_by.get(output, function) is not function:
                 raise InvalidInput(f"{function.name} gives the column {output!r}, which exists already.")
             made_by[output] = function
-    by_name = {function.name: function for function in made_by.values()}
+    by_name: dict[str, OnRequest] = {}
+    for function in made_by.values():
+        if by_name.setdefault(function.name, function) is not function:
+            raise InvalidInput(
+                f"Two on-request functions have the name {function.name!r}.", next_step="Rename one of them."
+            )
     graph: dict[str, set[str]] = {}
     for function in by_name.values():
         for name in function.inputs:
@@ -125,5 +130,6 @@ def _declare(function: Callable[..., Any], outputs: tuple[str, ...], unit: str) 
             )
     for output in outputs:
         check_name(f"An output of {name}:", output)
+    check_unique(f"The on-request function {name!r}", outputs, "output")
     description = inspect.cleandoc(function.__doc__ or "").partition("\n")[0]
     return OnRequest(name, tuple(p.name for p in parameters), outputs or (name,), function, unit, description)

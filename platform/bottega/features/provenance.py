@@ -155,10 +155,10 @@ def _shares(
 
 
 def _outcome(feature: Feature, source: Source, alone: "pd.DataFrame") -> str:
-    named = alone.rename(columns={theirs: ours for ours, theirs in source.columns})
-    if not all(part.holds(f"The source {source.name!r}", named)[0] for part in parse_where(feature.where)):
-        return CONDITION
-    return NULL_VALUE if feature.column and named[feature.column].isna().iloc[0] else COUNTED
+    for part in parse_where(feature.where):
+        if not part.holds(f"The source {source.name!r}", {part.column: alone[source.column(part.column)]})[0]:
+            return CONDITION
+    return NULL_VALUE if feature.column and alone[source.column(feature.column)].isna().iloc[0] else COUNTED
 
 
 def _tiles(listed: list[tuple[int, EventShare]], tile_us: int) -> tuple[TileShare, ...]:

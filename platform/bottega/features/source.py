@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bottega.errors import InvalidInput
-from bottega.features.checks import check_name
+from bottega.features.checks import check_duration, check_name, check_unique
 from bottega.times import parse_duration_s
 
 
@@ -16,9 +16,8 @@ class Source:
     `event_time` names the column that says when an event happened, `available_at` the one that says when it became
     known; without the latter an event is known `delay` after it happened. `event_id` names the column that tells an
     event from its copies: a copy with the same id and keys in the same tile is refused; `id_dtype` is its type in a
-    stream, int64 or string. `keys` names the columns that
-    hold the entity's keys, `columns` those that hold the view's columns, {view's name: source's name}; where they are
-    not named, both have the view's own names.
+    stream, int64 or string. `keys` names the columns that hold the entity's keys, `columns` those that hold the view's
+    columns, {view's name: source's name}; where they are not named, both have the view's own names.
 
     >>> Source("trips", "dropoff_at", keys=("pu_zone",)).delay_us
     0
@@ -46,10 +45,11 @@ class Source:
     ) -> None:
         check_name("Source", name)
         pairs = tuple(columns.items()) if isinstance(columns, Mapping) else tuple(columns)
-        named = [event_time, available_at, event_id, *keys, *(part for pair in pairs for part in pair)]
-        for column in named:
-            if column is not None:
-                check_name(f"A column of Source {name!r}:", column)
+        key_names = (keys,) if isinstance(keys, str) else tuple(keys)
+        others = [column for column in (available_at, event_id) if column is not None]
+        for column in [event_time, *others, *key_names, *(part for pair in pairs for part in pair)]:
+            check_name(f"A column of Source {name!r}:", column)
+        check_unique(f"Source {name!r}", [ours for ours, _ in pairs], "column")
         if available_at and delay:
             raise InvalidInput(
                 f"Source {name!r} has both available_at and delay.",
@@ -57,15 +57,15 @@ class Source:
             )
         if id_dtype not in ("int64", "string"):
             raise InvalidInput(f"Source {name!r} has ids of type {id_dtype!r}.", next_step="Use int64 or string.")
-        if delay:
-            parse_duration_s(delay)
+        if delay is not None:
+            check_duration(f"The delay of Source {name!r}:", delay)
         for field, value in (
             ("name", name),
             ("event_time", event_time),
             ("available_at", available_at),
             ("delay", delay),
             ("event_id", event_id),
-            ("keys", (keys,) if isinstance(keys, str) else tuple(keys)),
+            ("keys", key_names),
             ("columns", pairs),
             ("id_dtype", id_dtype),
         ):

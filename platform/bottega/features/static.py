@@ -1,5 +1,6 @@
 """Static views: attributes of an entity that do not change with time."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,10 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bottega.errors import InvalidData, Unsupported
+from bottega.errors import InvalidData, InvalidInput, Unsupported
 from bottega.features.binding import bind_keys, check_columns
 from bottega.features.checks import check_name, check_unique, find_feature, key_columns
-from bottega.features.entity import Entity
+from bottega.features.entity import Entity, check_entity
 from bottega.features.plan import Table
 
 if TYPE_CHECKING:
@@ -24,6 +25,25 @@ class Attribute(msgspec.Struct, frozen=True):
     unit: str = ""
     default: float = float("nan")
     description: str = ""
+
+
+def check_attributes(what: str, features: Iterable[Attribute | str]) -> tuple[Attribute, ...]:
+    """Attributes, or column names alone, as attributes; InvalidInput where there is none, or a name is wrong."""
+    given = [features] if isinstance(features, Attribute | str) else features
+    attributes = tuple(Attribute(one) if isinstance(one, str) else one for one in given)
+    if not attributes:
+        raise InvalidInput(f"{what} has no features.", next_step='Name one: Attribute("area_km2", "km2").')
+    for attribute in attributes:
+        if not isinstance(attribute, Attribute):
+            raise InvalidInput(f"{what}: {attribute!r} is no attribute.", next_step='Write Attribute("area_km2").')
+        check_name(f"A feature of {what}:", attribute.name)
+        if not isinstance(attribute.default, int | float) or math.isinf(attribute.default):
+            raise InvalidInput(
+                f"{what}: the default of {attribute.name!r} is {attribute.default!r}.",
+                next_step="It is a finite number, or NaN for none.",
+            )
+    check_unique(what, [attribute.name for attribute in attributes])
+    return attributes
 
 
 @dataclass(frozen=True)
@@ -53,10 +73,8 @@ class StaticView:
     ) -> None:
         check_name("StaticView", name)
         check_name(f"The source of StaticView {name!r}:", source)
-        attributes = tuple(Attribute(f) if isinstance(f, str) else f for f in features)
-        for attribute in attributes:
-            check_name(f"A feature of StaticView {name!r}:", attribute.name)
-        check_unique(f"StaticView {name!r}", [attribute.name for attribute in attributes])
+        check_entity(f"StaticView {name!r}", entity)
+        attributes = check_attributes(f"StaticView {name!r}", features)
         if entity.dtype == "string" or not entity.keys:
             raise Unsupported(
                 f"StaticView {name!r} has entity {entity.name!r}, which is not addressed by whole numbers.",

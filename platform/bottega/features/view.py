@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from bottega.errors import InvalidInput, NotFound
-from bottega.features.checks import check_name, check_unique, find_feature, key_columns
+from bottega.features.checks import check_duration, check_name, check_unique, find_feature, key_columns
 from bottega.features.conditions import parse_where
 from bottega.features.definition import Definition
-from bottega.features.entity import Entity
+from bottega.features.entity import Entity, check_entity
 from bottega.features.source import Source
 from bottega.features.windows import Aggregation, Feature
 from bottega.times import parse_duration_s
@@ -62,15 +63,8 @@ class FeatureView:
     ) -> None:
         check_name("FeatureView", name)
         what = f"FeatureView {name!r}"
-        given = tuple(sources)
-        if source is not None and event_time is not None and not given:
-            given = (Source(source, event_time, available_at, delay, event_id, keys),)
-        elif not given or any((source, event_time, available_at, delay, event_id, tuple(keys))):
-            raise InvalidInput(
-                f"{what} does not say which events it counts.",
-                next_step='Give source="trips" and event_time="dropoff_at", or sources=[Source(...), ...] alone.',
-            )
-        check_unique(what, [one.name for one in given], "source")
+        check_entity(what, entity)
+        given = _sources(what, tuple(sources), (source, event_time, available_at, delay, event_id, keys))
         fields = {
             "name": name,
             "entity": entity,
@@ -85,7 +79,8 @@ class FeatureView:
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
-        _check_windows(self)
+        _check_times(self)
+        _check_columns(self)
 
     @property
     def definition(self) -> Definition:
@@ -130,25 +125,46 @@ class FeatureView:
         )
 
 
+def _sources(what: str, several: tuple[Source, ...], single: tuple) -> tuple[Source, ...]:
+    """The sources as given: several declared ones, or a single one's arguments."""
+    source, event_time, *_ = single
+    if several and any(single):
+        raise InvalidInput(
+            f"{what} says twice which events it counts: in sources, and in place.",
+            next_step="Move source, event_time, available_at, delay, event_id and keys into sources=[Source(...)].",
+        )
+    if not several and not (source and event_time):
+        raise InvalidInput(
+            f"{what} does not say which events it counts.",
+            next_step='Give source="trips" and event_time="dropoff_at", or sources=[Source(...), ...].',
+        )
+    given = several or (Source(*single),)
+    for one in given:
+        if not isinstance(one, Source):
+            raise InvalidInput(f"{what}: {one!r} is no source.", next_step='Write Source("trips", "dropoff_at").')
+    check_unique(what, [one.name for one in given], "source")
+    return given
+
+
 def _with_keys(what: str, entity: Entity, source: Source) -> Source:
     keys = key_columns(f"Source {source.name!r} of {what}", entity.keys, source.keys)
     return source.with_keys(keys)
 
 
-def _flatten(view: str, features: Iterable[object]) -> tuple[Feature, ...]:
+def _flatten(view: str, features: object) -> tuple[Feature, ...]:
     flat: list[Feature] = []
-    for item in features:
+    for item in [features] if isinstance(features, Feature | Aggregation | str) else cast(Iterable[object], features):
         if isinstance(item, Aggregation):
             raise InvalidInput(
                 f"FeatureView {view!r}: {item} has no windows.", next_step=f'Write {item}.over("15m", "1h").'
             )
-        members = [item] if isinstance(item, Feature) or not isinstance(item, list | tuple) else list(item)
-        for feature in members:
+        for feature in item if isinstance(item, list | tuple) else [item]:
             if not isinstance(feature, Feature):
                 raise InvalidInput(
                     f"FeatureView {view!r}: {feature!r} is no feature.",
                     next_step='Write for example mean("speed_kmh").over("15m").',
                 )
+            check_name(f"A feature of FeatureView {view!r}:", feature.name)
             flat.append(feature)
     if not flat:
         raise InvalidInput(f"FeatureView {view!r} has no features.", next_step='Add one: count().over("1h").')
@@ -156,21 +172,52 @@ def _flatten(view: str, features: Iterable[object]) -> tuple[Feature, ...]:
     return tuple(flat)
 
 
-def _check_windows(view: FeatureView) -> None:
-    tile_s = parse_duration_s(view.tile)
+def _check_times(view: FeatureView) -> None:
+    what = f"FeatureView {view.name!r}"
+    tile_s = check_duration(f"The tile of {what}:", view.tile)
     for feature in view.features:
         if feature.window_s % tile_s:
             below = feature.window_s // tile_s * tile_s
             raise InvalidInput(
-                f"FeatureView {view.name!r}: the window of {feature.name!r} is {feature.window_s} s, which is not a "
+                f"{what}: the window of {feature.name!r} is {feature.window_s} s, which is not a "
                 f"multiple of the tile {view.tile} ({tile_s} s).",
                 next_step=f"Use {below + tile_s}s{f' or {below}s' if below else ''}, or another tile.",
             )
-    if view.ttl and parse_duration_s(view.ttl) % tile_s:
+    if view.ttl is not None and check_duration(f"The time to live of {what}:", view.ttl) % tile_s:
         raise InvalidInput(
-            f"FeatureView {view.name!r}: the time to live {view.ttl} is not a multiple of the tile {view.tile}.",
+            f"{what}: the time to live {view.ttl} is not a multiple of the tile {view.tile}.",
             next_step="Use a multiple of the tile.",
         )
-    for promise in (view.lateness, view.freshness):
-        if promise:
-            parse_duration_s(promise)
+    if view.freshness is not None:
+        check_duration(f"The freshness of {what}:", view.freshness)
+    lateness_s = check_duration(f"The lateness of {what}:", view.lateness)
+    for source in view.sources:
+        if source.delay_us > lateness_s * 1_000_000:
+            raise InvalidInput(
+                f"{what}: the delay of source {source.name!r} is {source.delay}, so every event would come later than "
+                f"the lateness {view.lateness} allows.",
+                next_step=f'Declare lateness="{source.delay}" or more.',
+            )
+
+
+def _check_columns(view: FeatureView) -> None:
+    """Each source's columns are used, and none of those that are aggregated is a key or a time."""
+    for source in view.sources:
+        what = f"FeatureView {view.name!r}"
+        for ours, _ in source.columns:
+            if ours not in view.columns:
+                raise InvalidInput(
+                    f"{what}: source {source.name!r} names the column {ours!r}, which no feature uses.",
+                    next_step=f"The features use: {', '.join(view.columns) or 'none'}.",
+                )
+        told = {source.event_time: "a time", source.available_at: "a time", **dict.fromkeys(source.keys, "a key")}
+        if source.id_dtype == "string":
+            told[source.event_id] = "an id of text"
+        for feature in view.features:
+            kind = told.get(source.column(feature.column))
+            if feature.column and kind:
+                raise InvalidInput(
+                    f"{what}: {feature.name!r} aggregates {feature.column!r}, which is {kind} of source "
+                    f"{source.name!r}.",
+                    next_step="Aggregate a column of numbers, or count() the events.",
+                )

@@ -4,16 +4,15 @@ Values are added up as whole numbers: a column is multiplied by `scale` and roun
 sum then does not depend on the order of its terms, so two engines can be held to equality.
 """
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import msgspec
 
 from bottega.errors import InvalidInput
-from bottega.features.checks import check_name
+from bottega.features.checks import check_duration, check_name
 from bottega.features.conditions import parse_where
-from bottega.times import parse_duration_s
 
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "stddev", "distinct"]
 AGGREGATES: tuple[str, ...] = get_args(Aggregate)
@@ -65,16 +64,20 @@ class Aggregation:
                 f"The scale of {self} is {self.scale!r}.",
                 next_step="It is the number of fixed-point steps in one unit, 1 to 1000000000: 100 keeps cents.",
             )
+        if not isinstance(self.where, str):
+            raise InvalidInput(f"The condition of {self} is {self.where!r}.", next_step='Write it as text: "x > 1".')
         parse_where(self.where)
         if self.where and not self.name:
             raise InvalidInput(f"{self} has a condition and no name.", next_step='Name it: name="long_trips".')
         if self.name:
             check_name(f"The name of {self}:", self.name)
-        if self.default is not None and not math.isfinite(self.default):
-            raise InvalidInput(f"The default of {self} is {self.default}.", next_step="It is a finite number, or None.")
-        if self.aggregate == "distinct" and not 1 <= self.cap <= LARGEST_CAP:
+        if self.default is not None and not _is_finite(self.default):
             raise InvalidInput(
-                f"The cap of {self} is {self.cap}.",
+                f"The default of {self} is {self.default!r}.", next_step="It is a finite number, or None."
+            )
+        if self.aggregate == "distinct" and not (type(self.cap) is int and 1 <= self.cap <= LARGEST_CAP):
+            raise InvalidInput(
+                f"The cap of {self} is {self.cap!r}.",
                 next_step=f"It is the greatest count that is told exactly, 1 to {LARGEST_CAP}.",
             )
 
@@ -95,7 +98,7 @@ class Aggregation:
                 f"{stem}_{window}",
                 self.aggregate,
                 self.column,
-                parse_duration_s(window),
+                check_duration(f"The window of {self}:", window),
                 self.scale,
                 self.unit,
                 self.description,
@@ -105,6 +108,10 @@ class Aggregation:
             )
             for window in windows
         )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def count(*, where: str = "", name: str = "", unit: str = "events", description: str = "") -> Aggregation:
