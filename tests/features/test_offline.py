@@ -404,7 +404,7 @@ def test_broken_and_unequal_files_are_named(trips, tmp_path):
 
 
 def test_unknown_engines_and_sizes_are_refused(trips):
-    with pytest.raises(InvalidInput, match="There is no engine 'presto'. Engines are duckdb, spark"):
+    with pytest.raises(InvalidInput, match=r"There is no engine 'presto'\. Engines are duckdb, spark"):
         late_set(trips.head(5), trips, engine="presto")
     with pytest.raises(InvalidInput, match="'much' is no size of memory"):
         late_set(trips.head(5), trips, memory_limit="much")
@@ -413,11 +413,10 @@ def test_unknown_engines_and_sizes_are_refused(trips):
 def test_a_sum_that_does_not_fit_is_refused(monkeypatch):
     view = FeatureView("v", ZONE, "events", "t", [sum("x", scale=1).over("1h")])
     monkeypatch.setattr(binding, "LARGEST", 2**62)
+    labels = frame([(1, START_S * 10**6 + 600 * 10**6)], ["zone", "at"])
     many = frame([(1, START_S * 10**6, float(2**62))] * 3, ["zone", "t", "x"])
-    with pytest.raises(InvalidData, match="does not fit 64 bits.*smaller scale"):
-        training_set(
-            frame([(1, START_S * 10**6 + 600 * 10**6)], ["zone", "at"]), ["v:x_sum_1h"], [view], {"events": many}, "at"
-        )
+    with pytest.raises(InvalidData, match=r"does not fit 64 bits.*smaller scale"):
+        training_set(labels, ["v:x_sum_1h"], [view], {"events": many}, "at")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ def answer(job: Job) -> None:
     names = dict(zip(job.of("zone") + job.of("driver"), [f.name for view in views for f in view.features], strict=True))
     refs = {feature.name: f"{feature.key}s:{names[feature]}" for feature in job.features}
     labels = pd.read_parquet(job.labels)
-    sources = {"events": pd.read_parquet(job.events)}
+    sources = {"events": job.events}
     training_set(labels, refs, views, sources).to_parquet(job.answer)
 
 

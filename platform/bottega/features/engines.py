@@ -69,7 +69,7 @@ class _DuckDb:
     def run(self, expression: Table) -> pa.Table:
         try:
             return self._connection.to_pyarrow(expression)
-        except (self._duckdb.OutOfRangeException, self._duckdb.ConversionException) as error:
+        except (self._duckdb.OutOfRangeException, self._duckdb.ConversionException, pa.ArrowInvalid) as error:
             raise InvalidData(
                 f"A sum does not fit 64 bits: {error}.", next_step="Declare a smaller scale for the column."
             ) from error
@@ -82,6 +82,14 @@ class _DuckDb:
         self._connection.disconnect()
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PySpark 4.3 warns of pandas 3, which it is not asked to use here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 class _Spark:
     """Spark, on two local cores unless BOTTEGA_SPARK names a master; tables go over as Parquet files."""
 
@@ -91,8 +99,7 @@ class _Spark:
                 "Spark needs Java 17, and there is none.", next_step="Install it (openjdk-17-jre-headless)."
             )
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # PySpark 4.3 warns of pandas 3, which it is not asked to use here
+            with _quiet():
                 from pyspark.sql import SparkSession
         except ImportError:
             raise Unsupported("The package pyspark is missing.", next_step="pip install 'bottega[spark]'") from None
@@ -110,7 +117,8 @@ class _Spark:
             .config("spark.local.dir", str(folder / "scratch"))
             .getOrCreate()
         )
-        self._connection: Any = ibis.pyspark.connect(self._session)
+        with _quiet():
+            self._connection: Any = ibis.pyspark.connect(self._session)
 
     def table(self, name: str, rows: pa.Table) -> Table:
         check_name("A table", name)
