@@ -149,6 +149,18 @@ class Layout:
         return int(self.windows[0])
 
     @functools.cached_property
+    def needed(self) -> frozenset[tuple[int, int]]:
+        """The (state, window) pairs that some value is made of."""
+        pairs = {(0, self.ttl)} if self.ttl >= 0 else set()
+        columns = zip(
+            self.numerator.tolist(), self.counted.tolist(), self.squares.tolist(), self.window.tolist(), strict=True
+        )
+        for numerator, counted, squares, window in columns:
+            states = {numerator, counted, *((squares, squares + 1) if squares >= 0 else ())}
+            pairs |= {(state, window) for state in states}
+        return frozenset(pairs)
+
+    @functools.cached_property
     def room(self) -> int:
         """Places for all features and one more."""
         return len(self.numerator) + 1

@@ -160,7 +160,7 @@ def add_totals(
             }
         ).filter(pc.is_valid(given.column(value)))
         values = engine.table("cells", cells).distinct()
-        for j in range(len(layout.windows)):
+        for j in (window for window in range(len(layout.windows)) if (i, window) in layout.needed):
             counted = engine.run(spine.distinct_counts(values, asked, layout, i, j))
             count = counted.column(spine.total_of(i, j)).to_numpy()
             totals[i, j, counted.column("row").to_numpy()] = np.where(count > state.cap, REFUSED, count)

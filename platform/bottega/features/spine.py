@@ -54,6 +54,11 @@ def scalar_states(layout: Layout) -> tuple[int, ...]:
     return tuple(i for i, state in enumerate(layout.states) if state.kind not in ("last_at", "distinct"))
 
 
+def needed_states(layout: Layout, window: int) -> tuple[int, ...]:
+    """The scalar states that some value needs in a window."""
+    return tuple(i for i in scalar_states(layout) if (i, window) in layout.needed)
+
+
 def tiles(events: Table, definition: Definition, layout: Layout, by: Sequence[str]) -> Table:
     """Events added up by `by`."""
     found = {name_of(i): _aggregate(events, definition, layout.states[i]) for i in scalar_states(layout)}
@@ -75,7 +80,7 @@ def windows(tiles_of_events: Table, asked: Table, layout: Layout, delay_tiles: i
         if length <= delay_tiles:
             continue
         frame = ibis.range_window(group_by="entity", order_by="tile", preceding=(length, delay_tiles + 1))
-        for i in scalar_states(layout):
+        for i in needed_states(layout, j):
             combine = COMBINE.get(layout.states[i].kind, "sum")
             totals[total_of(i, j)] = getattr(united[name_of(i)], combine)().over(frame).cast("int64")
     return united.select("entity", "tile", "wanted", **totals).filter(lambda row: row.wanted).drop("wanted")
@@ -92,7 +97,7 @@ def recent(cells: Table, asked: Table, layout: Layout, reach: int) -> Table:
     totals = {}
     for j, length in enumerate(layout.windows.tolist()):
         inside = pairs.cell_tile >= pairs.tile - min(length, reach)
-        for i in scalar_states(layout):
+        for i in needed_states(layout, j):
             combine = COMBINE.get(layout.states[i].kind, "sum")
             totals[total_of(i, j)] = getattr(pairs[name_of(i)], combine)(where=inside).cast("int64")
     return pairs.group_by("row").aggregate(**totals)
