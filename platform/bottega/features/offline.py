@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from ibis.expr.types import Table
 
 from bottega.errors import InvalidInput, NotFound
 from bottega.features import spine
 from bottega.features.batches import Batches
 from bottega.features.binding import Events, bind_keys, check_columns
-from bottega.features.definition import REFUSED, Layout, layout_of
+from bottega.features.definition import REFUSED, Definition, Layout, layout_of
 from bottega.features.engines import MEMORY_LIMIT, Engine, open_engine
 from bottega.features.refs import Reference, References, View, resolve
 from bottega.features.requests import Requests, bind_requests
@@ -135,17 +136,18 @@ def add_totals(
     asked = engine.table("asked", spine.request_table(requests))
     on_time = engine.table("on_time", given.filter(pa.array(~late)))
     reach = -(-definition.lateness_s // definition.tile_s)
-    found = spine.windows(spine.tiles(on_time, definition, layout, ["entity", "tile"]), asked, layout)
-    parts = [engine.run(spine.answers(asked, found))]
+
+    def merge(part: pa.Table, rows: np.ndarray, place: np.ndarray) -> None:
+        _combine(totals, layout, part, rows, place, ranked, ranks, events)
+
+    _add_windows(totals, layout, requests, on_time, asked, engine, merge, 0, definition)
     if late.any():
         came_late = engine.table("late", given.filter(pa.array(late)))
         if layout.longest > reach:
-            older = spine.tiles(came_late, definition, layout, ["entity", "tile"])
-            parts.append(engine.run(spine.answers(asked, spine.windows(older, asked, layout, reach))))
+            _add_windows(totals, layout, requests, came_late, asked, engine, merge, reach, definition)
         newest = spine.tiles(came_late, definition, layout, ["entity", "tile", "available_us"])
-        parts.append(engine.run(spine.recent(newest, asked, layout, reach)))
-    for part in parts:
-        _combine(totals, layout, part, ranked, ranks, events)
+        part = engine.run(spine.recent(newest, asked, layout, reach))
+        merge(part, part.column("row").to_numpy(), np.arange(part.num_rows))
     for i, state in enumerate(layout.states):
         if state.kind != "distinct":
             continue
@@ -166,16 +168,70 @@ def add_totals(
             totals[i, j, counted.column("row").to_numpy()] = np.where(count > state.cap, REFUSED, count)
 
 
+Merge = Callable[[pa.Table, np.ndarray, np.ndarray], None]
+"""Combines an answer's totals, at places (n,), into rows (n,)."""
+
+
+def _add_windows(
+    totals: np.ndarray,
+    layout: Layout,
+    requests: Requests,
+    events: Table,
+    asked: Table,
+    engine: Engine,
+    merge: Merge,
+    delay_tiles: int,
+    definition: Definition,
+) -> None:
+    """Add the windows over tiles at least `delay_tiles` + 1 before each request's own."""
+    tiles = spine.tiles(events, definition, layout, ["entity", "tile"])
+    states = spine.sums(layout, delay_tiles)
+    if states:
+        running = engine.run(spine.running_totals(tiles, asked, layout, delay_tiles))
+        places = _Places(running)
+        columns = {i: running.column(spine.name_of(i)).to_numpy() for i in states}
+        end = places.find(requests.entity, requests.tile - delay_tiles - 1)
+        for j, length in enumerate(layout.windows.tolist()):
+            if length > delay_tiles:
+                begin = places.find(requests.entity, requests.tile - length - 1)
+                for i in spine.needed_states(layout, j):
+                    if i in columns:
+                        totals[i, j, requests.row] += columns[i][end] - columns[i][begin]
+    if spine.extremes(layout, delay_tiles):
+        found = engine.run(spine.extreme_totals(tiles, asked, layout, delay_tiles))
+        merge(found, requests.row, _Places(found).find(requests.entity, requests.tile))
+
+
+class _Places:
+    """Where a table's (entity, tile) stands; every pair that is asked for is there."""
+
+    def __init__(self, table: pa.Table) -> None:
+        entity, tile = (table.column(name).to_numpy().astype(np.int64) for name in ("entity", "tile"))
+        self._least = int(tile.min()) if len(tile) else 0
+        self._span = (int(tile.max()) if len(tile) else 0) - self._least + 1
+        code = self._code(entity, tile)
+        self._order = np.argsort(code)
+        self._sorted = code[self._order]
+
+    def find(self, entity: np.ndarray, tile: np.ndarray) -> np.ndarray:
+        """The places of pairs, (n,) each."""
+        return self._order[np.searchsorted(self._sorted, self._code(entity, tile))]
+
+    def _code(self, entity: np.ndarray, tile: np.ndarray) -> np.ndarray:
+        return np.asarray(entity, np.int64) * self._span + (tile - self._least)
+
+
 def _combine(
     totals: np.ndarray,
     layout: Layout,
     part: pa.Table,
+    rows: np.ndarray,
+    place: np.ndarray,
     ranked: Mapping[int, int],
     ranks: Mapping[int, tuple[np.ndarray, np.ndarray]],
     events: Events,
 ) -> None:
-    """Combine an engine's answer into the totals."""
-    rows = part.column("row").to_numpy()
+    """Combine an engine's answer, at places (n,), into the totals of rows (n,)."""
     for i in spine.scalar_states(layout):
         for j in range(len(layout.windows)):
             name = spine.total_of(i, j)
@@ -183,9 +239,10 @@ def _combine(
                 continue
             state, column = layout.states[i], part.column(name)
             if state.kind == "last":
-                _take_last(totals, i, j, rows, column.fill_null(-1).to_numpy(), ranks[ranked[i]][1], events, ranked[i])
+                rank = column.fill_null(-1).to_numpy()[place]
+                _take_last(totals, i, j, rows, rank, ranks[ranked[i]][1], events, ranked[i])
                 continue
-            values = column.fill_null(state.neutral).to_numpy()
+            values = column.fill_null(state.neutral).to_numpy()[place]
             combine = {"min": np.minimum, "max": np.maximum}.get(state.kind, np.add)
             totals[i, j, rows] = combine(totals[i, j, rows], values)
 

@@ -1,7 +1,8 @@
 """The windows as Ibis expressions, the same for every engine that Ibis speaks to.
 
-On-time events are added up to tiles. The tiles are united with the distinct (entity, tile) pairs of the requests, the
-spine; each window is a RANGE over the tiles before; the spine's rows are kept. Late events are known to every request
+On-time events are added up to tiles. The tiles are united with the distinct (entity, tile) pairs that requests ask for,
+the spine, and its rows are kept: counts and sums are running totals at a window's two edges, least and greatest values
+are RANGE frames. Late events are known to every request
 that lies more than the lateness after them, so older late tiles go the same way; the newest ones are joined with the
 requests directly, by their arrival.
 """
@@ -65,9 +66,52 @@ def tiles(events: Table, definition: Definition, layout: Layout, by: Sequence[st
     return events.group_by(list(by)).aggregate(**found)
 
 
-def windows(tiles_of_events: Table, asked: Table, layout: Layout, delay_tiles: int = 0) -> Table:
-    """Window totals of each distinct (entity, tile) that is asked, over tiles at least `delay_tiles` + 1 before it."""
-    names = [name_of(i) for i in scalar_states(layout)]
+def running_totals(tiles_of_events: Table, asked: Table, layout: Layout, delay_tiles: int = 0) -> Table:
+    """Sums from the beginning to each edge of a window: entity, tile (the last one included), totals by state.
+
+    A window's sum is the difference at its two edges, so one pass serves all states and windows. A window ends
+    `delay_tiles` + 1 before its request's tile.
+    """
+    names = [name_of(i) for i in sums(layout, delay_tiles)]
+    pairs = asked.select("entity", "tile").distinct()
+    moved = [pairs.mutate(tile=pairs.tile - steps) for steps in edge_steps(layout, delay_tiles)]
+    edges = ibis.union(*moved, distinct=True)
+    empty = {name: ibis.literal(0, "int64") for name in names}
+    united = (
+        tiles_of_events.select("entity", "tile", *names)
+        .mutate(edge=ibis.literal(0))
+        .union(edges.mutate(**empty).select("entity", "tile", *names).mutate(edge=ibis.literal(1)))
+    )
+    until = ibis.window(group_by="entity", order_by=["tile", "edge"], preceding=None, following=0)
+    totals = {name: united[name].sum().over(until).cast("int64") for name in names}
+    return united.select("entity", "tile", "edge", **totals).filter(lambda row: row.edge == 1).drop("edge")
+
+
+def sums(layout: Layout, delay_tiles: int = 0) -> tuple[int, ...]:
+    """The states that add up and that some window beyond the delay needs."""
+    return _needed(layout, delay_tiles, adds=True)
+
+
+def extremes(layout: Layout, delay_tiles: int = 0) -> tuple[int, ...]:
+    """The states that do not add up and that some window beyond the delay needs."""
+    return _needed(layout, delay_tiles, adds=False)
+
+
+def edge_steps(layout: Layout, delay_tiles: int) -> tuple[int, ...]:
+    """How many tiles before a request's own its windows end, then begin (the tile before the first)."""
+    return delay_tiles + 1, *(length + 1 for length in layout.windows.tolist() if length > delay_tiles)
+
+
+def _needed(layout: Layout, delay_tiles: int, adds: bool) -> tuple[int, ...]:
+    long = {j for j, length in enumerate(layout.windows.tolist()) if length > delay_tiles}
+    found = {i for i, j in layout.needed if j in long and layout.states[i].adds == adds}
+    return tuple(sorted(found & set(scalar_states(layout))))
+
+
+def extreme_totals(tiles_of_events: Table, asked: Table, layout: Layout, delay_tiles: int = 0) -> Table:
+    """Least and greatest values by RANGE frames over tiles united with the requests' distinct (entity, tile)."""
+    states = extremes(layout, delay_tiles)
+    names = [name_of(i) for i in states]
     spine = asked.select("entity", "tile").distinct()
     empty = {name: ibis.null("int64") for name in names}
     united = (
@@ -81,14 +125,10 @@ def windows(tiles_of_events: Table, asked: Table, layout: Layout, delay_tiles: i
             continue
         frame = ibis.range_window(group_by="entity", order_by="tile", preceding=(length, delay_tiles + 1))
         for i in needed_states(layout, j):
-            combine = COMBINE.get(layout.states[i].kind, "sum")
-            totals[total_of(i, j)] = getattr(united[name_of(i)], combine)().over(frame).cast("int64")
+            if i in states:
+                combine = COMBINE[layout.states[i].kind]
+                totals[total_of(i, j)] = getattr(united[name_of(i)], combine)().over(frame).cast("int64")
     return united.select("entity", "tile", "wanted", **totals).filter(lambda row: row.wanted).drop("wanted")
-
-
-def answers(asked: Table, found: Table) -> Table:
-    """Each request's row with its pair's totals."""
-    return asked.select("row", "entity", "tile").inner_join(found, ["entity", "tile"]).drop("entity", "tile")
 
 
 def recent(cells: Table, asked: Table, layout: Layout, reach: int) -> Table:
