@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bottega.errors import InvalidData
 from bottega.features import Entity, FeatureView, Source, count, last, mean, stddev, sum
@@ -134,3 +136,86 @@ def test_a_standard_deviation_takes_smaller_values_than_a_sum():
     assert bind_events(view, table(x=[LARGEST_SQUARED, -LARGEST_SQUARED])).values[0].tolist() == [2**31, -(2**31)]
     with pytest.raises(InvalidData, match="must lie within"):
         bind_events(view, table(x=[LARGEST_SQUARED + 1, 0]))
+
+
+def test_a_view_may_name_a_column_that_the_source_uses_for_something_else():
+    view = FeatureView(
+        "v",
+        Entity("zone", ("zone",)),
+        sources=[Source("trips", "t", columns={"x": "y", "y": "x", "z": "x"})],
+        features=[
+            mean("x", scale=1).over("1h"),
+            mean("y", scale=1).over("1h"),
+            mean("z", scale=1, where="y > 1", name="z").over("1h"),
+        ],
+    )
+    bound = bind_events(view, table(x=[1, 2], y=[30, 40], z=[5, 5]))
+    assert [values.tolist() for values in bound.values] == [[30, 40], [1, 2], [1, 2]]
+    assert bound.valid[2].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64", "float32", "Int64", "boolean"])
+def test_a_column_of_any_number_type_gives_the_same_whole_numbers(dtype):
+    bound = bind_events(VIEW, table(x=pd.Series([0, 1]).astype(dtype)))
+    assert bound.values[0].tolist() == [0, 10]
+    assert bound.values[0].dtype == np.int64
+    assert bound.valid[0].tolist() == [True, True]
+
+
+def test_null_numbers_of_any_type_are_not_valid():
+    for dtype in ("float32", "float64", "Int64", "boolean"):
+        bound = bind_events(VIEW, table(x=pd.Series([1, None], dtype=dtype)))
+        assert (bound.values[0].tolist(), bound.valid[0].tolist()) == ([10, 0], [True, False])
+
+
+@given(
+    st.lists(st.integers(-(2**41), 2**41) | st.floats(-1e9, 1e9), max_size=20),
+    st.sampled_from([1, 7, 1000]),
+)
+def test_fixed_point_is_the_product_rounded_half_to_even_or_refused(numbers, scale):
+    view = FeatureView("v", Entity("city"), "trips", "t", [mean("x", scale=scale).over("1h")])
+    whole = all(isinstance(number, int) for number in numbers)
+    frame = pd.DataFrame({"t": np.zeros(len(numbers), np.int64), "x": np.array(numbers, np.int64 if whole else float)})
+    expected = [round(float(number) * scale) for number in numbers]
+    if all(abs(step) <= LARGEST for step in expected):
+        assert bind_events(view, frame).values[0].tolist() == expected
+    else:
+        with pytest.raises(InvalidData, match="must lie within"):
+            bind_events(view, frame)
+
+
+def test_keys_beyond_64_bits_are_no_whole_numbers():
+    for keys in ([1, np.inf], [1, 1e300], [1, 2**63], [1.0, 2.0**53 + 2]):
+        with pytest.raises(InvalidData, match="must be whole numbers of 64 bits"):
+            bind_events(VIEW, table(zone=keys))
+    assert bind_events(VIEW, table(zone=np.array([1, 2**63 - 1], np.uint64))).keys[0].tolist() == [1, 2**63 - 1]
+
+
+@pytest.mark.parametrize("moment", [-1, 32_503_680_000_000_000, 1_710_053_999_000_000_000])
+def test_a_time_of_another_unit_or_before_1970_is_refused(moment):
+    with pytest.raises(InvalidData, match="between the years 1970 and 3000: check the unit"):
+        bind_events(VIEW, table(t=[0, moment]))
+
+
+def test_null_times_count_as_such_in_every_type():
+    for times in (seconds(0, None), pd.Series([0, None], dtype="Int64")):
+        bound = bind_events(VIEW, table(t=times))
+        assert (bound.position.tolist(), bound.refused) == ([0], {"null time": 1})
+
+
+def test_the_first_rule_that_a_row_breaks_is_its_reason_and_all_may_be_refused():
+    view = FeatureView("v", Entity("pair", ("a", "b")), "trips", "t", [count().over("1h")], available_at="seen")
+    frame = pd.DataFrame({"a": [None, 1], "b": [1, None], "t": seconds(None, 9), "seen": seconds(1, 1)})
+    bound = bind_events(view, frame)
+    assert (len(bound), bound.refused) == (0, {"null key": 2})
+
+
+def test_an_empty_table_binds_to_no_events():
+    assert len(bind_events(VIEW, table().head(0))) == 0
+
+
+def test_a_condition_may_look_at_a_key():
+    view = FeatureView(
+        "v", Entity("zone", ("zone",)), "trips", "t", [count(where="zone != 2", name="others").over("1h")]
+    )
+    assert bind_events(view, table()).valid[0].tolist() == [True, False]

@@ -48,6 +48,25 @@ def test_comparisons_are_joined_by_and():
         "x > 1; DROP TABLE trips",
         "x is 1",
         "x == 'a' and",
+        "x in {[]: 1}",
+        "x in {1, 2}",
+        "x in [y for y in (1,)]",
+        "x == (lambda: 1)()",
+        "x == 1j",
+        "x == b'a'",
+        "x == 1e999",
+        "x == 10 ** 400",
+        "x == " + "9" * 400,
+        "x == f'{x}'",
+        "(x := 1) == 1",
+        "x[0] == 1",
+        "x == [1]",
+        "x not in (1, 2)",
+        "x > 1 and (y > 1 or z > 1)",
+        "x > 1\ny > 1",
+        "x == 1\0",
+        "x > " + "-" * 900 + "1",
+        "x > " + "(" * 300 + "1" + ")" * 300,
     ],
 )
 def test_anything_else_is_refused_with_the_rule(text):
@@ -68,6 +87,34 @@ def test_numbers_compare_as_python_does_and_null_fulfils_nothing(values, operato
             value in constants if operator == "in" else COMPARE[operator](value, constant) if value is not None else 0
         )
         assert holds == bool(value is not None and expected)
+
+
+def test_a_condition_has_a_limit_and_names_plain_columns():
+    with pytest.raises(InvalidInput, match=r"has 1001 characters\. The limit is 1000"):
+        parse_where("x == 1   ".ljust(1001))
+    with pytest.raises(InvalidInput, match=r"A column of the condition .* is not a name"):
+        parse_where("größe > 1")
+
+
+@pytest.mark.parametrize("dtype", ["str", "object", "string", "category"])
+@given(
+    values=st.lists(st.none() | st.text("aäz\U0001f600", max_size=2), max_size=8), constant=st.text("aäz", max_size=2)
+)
+def test_text_of_any_type_compares_by_code_points(dtype, values, constant):
+    column = pd.Series(values, dtype="object").astype(dtype)
+    for operator, compare in COMPARE.items():
+        found = Condition("x", operator, (constant,)).holds("The table", {"x": column}).tolist()
+        assert found == [value is not None and compare(value, constant) for value in values]
+    found = Condition("x", "in", (constant, "ä")).holds("The table", {"x": column}).tolist()
+    assert found == [value in (constant, "ä") for value in values]
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "boolean", "Float64", "float32"])
+def test_nullable_numbers_compare(dtype):
+    column = pd.Series([1, None, 0], dtype=dtype)
+    assert Condition("x", "==", (True,)).holds("The table", {"x": column}).tolist() == [True, False, False]
+    assert Condition("x", "!=", (1,)).holds("The table", {"x": column}).tolist() == [False, False, True]
+    assert Condition("x", "in", (0, 1.0)).holds("The table", {"x": column}).tolist() == [True, False, True]
 
 
 def test_text_compares_with_text():

@@ -6,7 +6,7 @@ import pytest
 
 from bottega.errors import InvalidData, InvalidInput, NotFound, Unsupported
 from bottega.features import Attribute, Entity, FeatureView, Source, StaticView, count, distinct, max, mean, min, sum
-from bottega.features.windows import Aggregation
+from bottega.features.windows import Aggregation, Feature
 
 ZONE = Entity("zone", keys=("zone",), dtype="int32")
 
@@ -26,6 +26,52 @@ def test_features_are_named_by_column_aggregation_and_window():
     assert [f.unit for f in declared.features] == ["km/h", "km/h", "events", ""]
     assert [f.window_s for f in declared.features] == [900, 86400, 604800, 3600]
     assert declared.columns == ("speed_kmh", "fare_usd")
+
+
+def test_one_feature_or_key_needs_no_list():
+    declared = FeatureView("v", ZONE, "trips", "t", mean("x").over("1h"), keys="pu_zone")
+    assert [feature.name for feature in declared.features] == ["x_mean_1h"]
+    assert declared.sources == (Source("trips", "t", keys=("pu_zone",)),)
+    assert FeatureView("v", ZONE, "trips", "t", mean("x").over("1h")[0], keys=["pu_zone"]) == declared
+    assert StaticView("z", ZONE, "zones", "x", keys="id").keys == ("id",)
+
+
+def test_sources_keep_their_own_columns_and_promises():
+    declared = FeatureView(
+        "v",
+        ZONE,
+        features=[mean("x").over("1h"), count(where="kind == 'a' and x > 1", name="large").over("1h")],
+        sources=[
+            Source("green", "t", "seen", event_id="id", id_dtype="string"),
+            Source("yellow", "ended", delay="10m", keys=("start",), columns={"x": "speed", "kind": "how"}),
+        ],
+        lateness="2h",
+        ttl="7d",
+        freshness="1m",
+    )
+    assert declared.source_names == ("green", "yellow")
+    assert declared.columns == ("x", "kind")
+    assert [one.column("x") for one in declared.sources] == ["x", "speed"]
+    assert [one.keys for one in declared.sources] == [("zone",), ("start",)]
+    assert [one.delay_us for one in declared.sources] == [0, 600_000_000]
+    found = declared.definition
+    assert (found.lateness_s, found.ttl_s, found.freshness_s) == (7200, 604800, 60)
+    with pytest.raises(NotFound, match=r"has no source 'blue'\. It has: green, yellow"):
+        declared.find_source("blue")
+    with pytest.raises(NotFound, match="has no source ''"):
+        declared.find_source()
+
+
+def test_only_windows_may_change_while_stored_tiles_stay_readable():
+    one = view(mean("x").over("1h")).definition
+    assert one.fits(view(mean("x", default=0.0, unit="km").over("15m", "24h")).definition)
+    for other in (
+        view(mean("x", scale=10).over("1h")),
+        view(mean("x", where="x > 1", name="x_mean").over("1h")),
+        view(mean("x").over("1h"), tile="1m"),
+        view(mean("x").over("1h"), lateness="2h"),
+    ):
+        assert not one.fits(other.definition)
 
 
 def test_equal_declarations_are_equal_and_hashable():
@@ -62,19 +108,65 @@ def test_an_entity_may_have_one_key_several_or_none():
         (lambda: view(count().over("1h"), available_at="seen", delay="5m"), "has both available_at and delay"),
         (lambda: view(count().over("1h"), delay="-5m"), "is not a duration"),
         (lambda: view(count().over("1h"), lateness="1w"), "is not a duration"),
+        (lambda: view(count().over("1h"), lateness=None), "The lateness of FeatureView .* None is not a duration"),
+        (lambda: view(count().over("1h"), delay="2h"), 'the delay of source .trips. is 2h.* Declare lateness="2h"'),
+        (lambda: view(count().over("1h"), tile=300), "The tile of .* 300 is not a duration. Write it as text"),
+        (lambda: view(count().over("1h"), ttl=""), "is not a duration"),
+        (lambda: count().over("40000d"), "The window of count.*: '40000d' is longer than a century"),
+        (lambda: count().over(900), r"The window of count\(\): 900 is not a duration"),
+        (lambda: count().over("9" * 5000 + "s"), "is longer than a century"),
         (lambda: view(count().over("1h"), freshness="soon"), "is not a duration"),
         (lambda: FeatureView("v", ZONE, features=[count().over("1h")]), "does not say which events it counts"),
         (
             lambda: FeatureView("v", ZONE, "trips", features=[count().over("1h")], sources=[Source("a", "t")]),
-            "does not say which events it counts",
+            r"says twice which events it counts.* Move source, .* into sources=\[Source",
+        ),
+        (
+            lambda: FeatureView("v", ZONE, features=[count().over("1h")], sources=[Source("a", "t")], delay="5m"),
+            "says twice which events it counts",
+        ),
+        (lambda: FeatureView("v", ZONE, features=[count().over("1h")], sources=["trips"]), "'trips' is no source"),
+        (
+            lambda: FeatureView("v", "zone", "trips", "t", [count().over("1h")]),
+            r"The entity of .* Declare it: Entity\(",
         ),
         (
             lambda: FeatureView("v", ZONE, features=[count().over("1h")], sources=[Source("a", "t"), Source("a", "t")]),
             "declares source 'a' twice",
         ),
         (lambda: Source("trips", "t", columns={"x": "1x"}), "is not a name"),
+        (lambda: Source("trips", "t", columns=[("x", "a"), ("x", "b")]), "declares column 'x' twice"),
+        (lambda: Source("trips", "no time"), "A column of Source 'trips': 'no time' is not a name"),
+        (lambda: Source("trips", None), "None is not a name"),
+        (lambda: Source("trips", "t", event_id="id", id_dtype="uuid"), "ids of type 'uuid'. Use int64 or string"),
+        (lambda: Source("trips", "t", delay=300), "The delay of Source .trips.: 300 is not a duration. Write it as"),
+        (
+            lambda: FeatureView(
+                "v", ZONE, features=[mean("x").over("1h")], sources=[Source("a", "t", columns={"xx": "speed"})]
+            ),
+            "source 'a' names the column 'xx', which no feature uses. The features use: x",
+        ),
+        (lambda: view(mean("zone").over("1h")), "'zone_mean_1h' aggregates 'zone', which is a key of source 'trips'"),
+        (lambda: view(max("dropoff_at").over("1h")), "aggregates 'dropoff_at', which is a time of source"),
+        (
+            lambda: FeatureView(
+                "v",
+                ZONE,
+                features=[distinct("x", cap=9).over("1h")],
+                sources=[Source("a", "t", event_id="id", columns={"x": "id"}, id_dtype="string")],
+            ),
+            r"aggregates 'x', which is an id of text of source 'a'. Aggregate a column of numbers, or count\(\)",
+        ),
         (lambda: count(where="x > 1"), "has a condition and no name"),
         (lambda: count(where="x > 1", name="1x"), "is not a name"),
+        (lambda: count(where=["x > 1"], name="x"), r"The condition of count\(\) is \['x > 1'\]. Write it as text"),
+        (lambda: count(where="f(x) > 1", name="x"), "is no condition"),
+        (lambda: count(name="n; DROP TABLE trips"), "is not a name"),
+        (lambda: mean("x", name='n"; SELECT 1'), "is not a name"),
+        (lambda: view(Feature("n; DROP TABLE trips", "count", "", 300)), "A feature of .* is not a name"),
+        (lambda: mean("x", default="0"), "The default of mean.* is '0'. It is a finite number"),
+        (lambda: mean("x", default=10**400), "is a finite number, or None"),
+        (lambda: distinct("x", cap=True), "greatest count that is told exactly, 1 to"),
         (lambda: mean("x", default=float("nan")), "is a finite number, or None"),
         (lambda: distinct("x", cap=0), "greatest count that is told exactly, 1 to"),
         (lambda: distinct("x", cap=10**6), "greatest count that is told exactly, 1 to"),
@@ -82,6 +174,11 @@ def test_an_entity_may_have_one_key_several_or_none():
         (lambda: view(count().over("1h"), tile="0m"), "is not a duration"),
         (lambda: StaticView("z", Entity("plate", ("plate",), "string"), "plates", ["x"]), "not addressed by whole"),
         (lambda: StaticView("z", ZONE, "zones", ["x", "x"]), "declares feature 'x' twice"),
+        (lambda: StaticView("z", ZONE, "zones", []), "has no features. Name one: Attribute"),
+        (lambda: StaticView("z", ZONE, "zones", [7]), "7 is no attribute"),
+        (lambda: StaticView("z", ZONE, "zones", [Attribute("x", default=float("inf"))]), "the default of 'x' is inf"),
+        (lambda: StaticView("z", "zone", "zones", ["x"]), "The entity of StaticView 'z' is 'zone'"),
+        (lambda: StaticView("z", ZONE, "zones", ["x"], keys="a b"), "A key column of StaticView 'z': 'a b' is not"),
     ],
 )
 def test_a_wrong_declaration_fails_where_it_is_written(declare, message):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottega.features import Entity, FeatureView, count, distinct, last, max, mean, min, stddev, sum
-from bottega.features.definition import REFUSED, deviation, layout_of
+from bottega.features.definition import REFUSED, deviation, deviations, layout_of
 
 VIEW = FeatureView(
     "v",
@@ -89,3 +89,20 @@ def test_a_distinct_count_above_its_cap_is_null():
 def test_a_deviation_near_the_largest_moments_does_not_overflow():
     n, value = 2**31, 2**31
     assert deviation(n, 0, n * value * value) == float(value)
+
+
+moments = st.lists(
+    st.lists(st.integers(-(2**31), 2**31) | st.integers(-3000, 3000), min_size=1, max_size=40), min_size=1, max_size=9
+)
+
+
+@given(moments, st.sampled_from([1, 10**6]))
+def test_deviations_of_many_equal_those_of_one(groups, copies):
+    n = [len(group) * copies for group in groups]
+    total = [builtins.sum(group) * copies for group in groups]
+    squares = [builtins.sum(step * step for step in group) for group in groups]
+    high = [builtins.sum(step * step >> 32 for step in group) * copies for group in groups]
+    low = [builtins.sum(step * step & (2**32 - 1) for step in group) * copies for group in groups]
+    found = deviations(*(np.array(column, np.int64) for column in (n, total, high, low)))
+    expected = [deviation(a, b, c * copies) for a, b, c in zip(n, total, squares, strict=True)]
+    assert found.tolist() == expected

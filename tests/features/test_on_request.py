@@ -127,3 +127,30 @@ def test_a_cycle_is_named():
 def test_an_output_that_exists_already_is_refused():
     with pytest.raises(InvalidInput, match="gives the column 'hour_cos', which exists already"):
         function_steps([circle], ["hour", "hour_cos"])
+
+
+def test_a_function_that_takes_its_own_output_is_a_cycle():
+    @on_request
+    def hour(xp, hour):
+        return hour
+
+    with pytest.raises(InvalidInput, match="form a cycle: hour -> hour"):
+        function_steps([hour], [])
+
+
+def test_names_are_told_apart():
+    first = on_request(outputs=("a",))(lambda_named("f"))
+    second = on_request(outputs=("b",))(lambda_named("f"))
+    with pytest.raises(InvalidInput, match=r"Two on-request functions have the name 'f'\. Rename"):
+        function_steps([first, second], ["hour"])
+    assert len(function_steps([first, first], ["hour"])) == 1
+    with pytest.raises(InvalidInput, match="'f' declares output 'a' twice"):
+        on_request(outputs=("a", "a"))(lambda_named("f"))
+
+
+def lambda_named(name):
+    def function(xp, hour):
+        return hour
+
+    function.__name__ = name
+    return function

@@ -58,6 +58,8 @@ class Condition(msgspec.Struct, frozen=True):
         Numbers compare as 64-bit floats, text by code points.
         """
         column = columns[self.column]
+        if column.dtype.name == "category":
+            column = column.astype(object)
         text = isinstance(self.constants[0], str)
         present = column.notna().to_numpy()
         given = column if present.all() else column[present]
@@ -104,16 +106,20 @@ def parse_where(text: str) -> tuple[Condition, ...]:
 
 def _condition(text: str, part: ast.expr) -> Condition:
     if not isinstance(part, ast.Compare) or len(part.ops) != 1 or not isinstance(part.left, ast.Name):
-        raise InvalidInput(f"{text!r} is no condition: {ast.unparse(part)!r} compares no column.", next_step=_RULE)
+        raise InvalidInput(
+            f"{text!r} is no condition: {ast.get_source_segment(text, part)!r} compares no column.", next_step=_RULE
+        )
     compared = _OPERATORS.get(type(part.ops[0]))
     try:
         given = ast.literal_eval(part.comparators[0])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         given = None
     constants = tuple(given) if compared == "in" and isinstance(given, tuple | list) else (given,)
     one_kind = len({isinstance(constant, str) for constant in constants}) == 1
     if compared is None or not one_kind or not all(map(_is_constant, constants)):
-        raise InvalidInput(f"{text!r} is no condition: {ast.unparse(part)!r} is not understood.", next_step=_RULE)
+        raise InvalidInput(
+            f"{text!r} is no condition: {ast.get_source_segment(text, part)!r} is not understood.", next_step=_RULE
+        )
     check_name(f"A column of the condition {text!r}:", part.left.id)
     return Condition(part.left.id, compared, constants)
 

@@ -210,7 +210,8 @@ def _check_columns(view: FeatureView) -> None:
                     f"{what}: source {source.name!r} names the column {ours!r}, which no feature uses.",
                     next_step=f"The features use: {', '.join(view.columns) or 'none'}.",
                 )
-        told = {source.event_time: "a time", source.available_at: "a time", **dict.fromkeys(source.keys, "a key")}
+        told: dict[str | None, str] = {source.event_time: "a time", source.available_at: "a time"}
+        told |= dict.fromkeys(source.keys, "a key")
         if source.id_dtype == "string":
             told[source.event_id] = "an id of text"
         for feature in view.features:
