@@ -6,7 +6,11 @@ from streamlit.testing.v1 import AppTest
 
 from bottega.datasets.origin import Origin
 from bottega.datasets.zones import load_zones
+from bottega.pipeline.views import publish_events, update_views
+from bottega.settings import Settings
+from bottega.times import CITY_TIMEZONE, parse_time
 from bottega.workspace import Workspace
+from usecases import find
 
 Page = Callable[..., AppTest]
 
@@ -106,3 +110,19 @@ def test_a_workspace_that_is_a_file_is_refused(page: Page, tmp_path: Path) -> No
     file = tmp_path / "file"
     file.touch()
     assert "is a file, not a workspace" in said(page(file)).replace("\\", "")
+
+
+def test_the_features_panel_explains_a_value_and_replays_a_day(page: Page, workspace: Workspace) -> None:
+    since, until = (parse_time(f"2024-03-0{day}", CITY_TIMEZONE) for day in (4, 6))
+    publish_events(find("eta"), workspace, Settings(), since, until)
+    update_views(find("eta"), workspace, Settings(), until_end=True)
+    test = page(workspace.root, "Features")
+    assert not test.exception
+    body = html(test)
+    assert 'data-feature="zone_traffic:speed_kmh_mean_1h"' in body
+    assert "as training sees it" in body
+    assert any("Events behind" in element.proto.spec for element in test.get("vega_lite_chart"))
+    replayed = test.button(key="parity").click().run()
+    assert "values compared, 0 differ" in "\n".join(element.value for element in replayed.success)
+    asked = replayed.button(key="skew").click().run()
+    assert "No version of eta is live" in said(asked)

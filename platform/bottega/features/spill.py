@@ -20,7 +20,7 @@ from bottega.files import disk_errors
 if TYPE_CHECKING:
     pass
 
-ROWS_AT_ONCE = 6_000_000
+ROWS_AT_ONCE = 4_000_000
 """Events of one bucket: about a gigabyte while their windows are computed."""
 Tables = Mapping[str, Any]
 """Source names to a data frame, or to Parquet files: a path, a folder, a list."""
