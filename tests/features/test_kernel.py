@@ -9,8 +9,9 @@ from bottega import toolchain
 from bottega.errors import IntegrityError, StorageError, Unavailable, Unsupported
 from bottega.features import Entity, FeatureView, chunks, count, distinct, kernel, last, max, mean, min, stddev, sum
 from bottega.features.binding import Events
+from bottega.features.chunks import Chunk
 from bottega.features.definition import layout_of
-from bottega.features.tiles import tiles_of
+from bottega.features.tiles import Tiles, tiles_of
 
 VIEW = FeatureView(
     "v",
@@ -69,41 +70,56 @@ def compiled() -> kernel.Kernel:
     return found
 
 
+def edges_of(tiles: Tiles) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([0, len(tiles.whole)]), np.array([0, len(tiles.parts)])
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(rows, min_size=1, max_size=3), st.lists(st.integers(-2, 110 * TILE_US), min_size=1, max_size=5))
-def test_records_and_values_are_those_of_numpy(compiled, batches, moments):
-    mine: memoryview | None = None
-    other: bytes | None = None
+@given(
+    st.lists(rows, min_size=1, max_size=3),
+    st.lists(st.integers(-2, 110 * TILE_US), min_size=1, max_size=5),
+    st.tuples(st.integers(0, 95), st.integers(0, 95), st.integers(0, 95)),
+)
+def test_records_and_values_are_those_of_numpy(compiled, batches, moments, bounds):
+    mine: list[bytes | memoryview | None] = [None]
+    other: list[bytes] = []
     for batch in batches:
         tiles = tiles_of(bound(batch), VIEW.definition)
-        edges = np.array([0, len(tiles.on_time)]), np.array([0, len(tiles.late)])
-        (mine,) = compiled.merge(LAYOUT, [mine], tiles.on_time, edges[0], tiles.late, edges[1])
-        other = chunks.merge(LAYOUT, other, tiles.on_time, tiles.late)
-        assert bytes(mine) == other
-    assert mine is not None and other is not None
+        mine = list(compiled.add_rows(LAYOUT, mine, tiles, *edges_of(tiles)))
+        old = Chunk.empty(LAYOUT) if not other else chunks.unpack(other[0], LAYOUT)
+        other = [chunks.pack(LAYOUT, chunks.join(LAYOUT, old, Chunk(tiles.whole, tiles.parts)))]
+        assert bytes(mine[0] or b"") == other[0]
+    first, end, settled = bounds
+    ranges = (first, end), (end, 96)
+    mine += compiled.join(LAYOUT, mine, np.array(ranges[:1]), mine, np.array(ranges[1:]), settled)
+    halves = [chunks.unpack(other[0], LAYOUT).between(*part) for part in ranges]
+    other.append(chunks.pack(LAYOUT, chunks.join(LAYOUT, *halves, settled)))
+    assert bytes(mine[1] or b"") == other[1]
     at_us = np.array(moments)
     totals = np.empty((len(LAYOUT.states), len(LAYOUT.windows), len(at_us)), np.int64)
-    which, start = np.zeros(len(at_us), np.int64), np.arange(len(at_us) + 1)
-    values, age_s = compiled.read(LAYOUT, [mine], which, start, at_us, totals)
-    for i, at in enumerate(moments):
-        expected, expected_age_s = chunks.window_totals(LAYOUT, [other], at)
-        np.testing.assert_array_equal(totals[:, :, i], expected)
-        np.testing.assert_array_equal(age_s[i], expected_age_s)
-        one, one_age_s = compiled.read_one(LAYOUT, [mine], at)
-        np.testing.assert_array_equal(one[:-1, 0], values[:, i])
-        np.testing.assert_array_equal(one_age_s[0], expected_age_s)
-    np.testing.assert_array_equal(values, LAYOUT.values(totals))
+    for held in (1, 2):  # what both records hold adds up
+        values, age_s = compiled.read(LAYOUT, mine[:held] * len(at_us), held * np.arange(len(at_us) + 1), at_us, totals)
+        for i, at in enumerate(moments):
+            expected, expected_age_s = chunks.window_totals(LAYOUT, other[:held], at)
+            if held == 1 or settled <= at // TILE_US - LAYOUT.unsettled:
+                np.testing.assert_array_equal(totals[:, :, i], expected)
+                np.testing.assert_array_equal(age_s[i], expected_age_s)
+            one, one_age_s = compiled.read_one(LAYOUT, mine[:held], at)
+            np.testing.assert_array_equal(one[:-1, 0], values[:, i])
+            np.testing.assert_array_equal(one_age_s[0], age_s[i])
+        np.testing.assert_array_equal(values, LAYOUT.values(totals))
 
 
 def test_a_record_of_another_format_is_refused(compiled):
-    wrong, tiles = np.array([7, 0, 0], np.int64).tobytes(), tiles_of(bound([]), VIEW.definition)
+    wrong, tiles = np.array([7, 0, 0, 4], np.int64).tobytes(), tiles_of(bound([]), VIEW.definition)
     edges = np.zeros(2, np.int64)
     for read in (
         lambda: compiled.read_one(LAYOUT, [wrong], 0),
         lambda: chunks.window_totals(LAYOUT, [wrong], 0),
-        lambda: compiled.merge(LAYOUT, [wrong], tiles.on_time, edges, tiles.late, edges),
+        lambda: compiled.add_rows(LAYOUT, [wrong], tiles, edges, edges),
+        lambda: compiled.join(LAYOUT, [None], np.zeros((1, 2)), [wrong], np.zeros((1, 2)), 0),
     ):
-        with pytest.raises(IntegrityError, match="record of format 7, this version reads 2"):
+        with pytest.raises(IntegrityError, match="record of format 7, this version reads 3"):
             read()
 
 
@@ -124,7 +140,7 @@ def test_it_is_built_by_the_machine_s_compiler_or_by_the_carried_one(tmp_path, m
     assert path is not None
     assert kernel.build(tmp_path) == toolchain.cached_library(kernel.SOURCE, tmp_path) == path
     tiles = tiles_of(bound([(3, 0, 0, 5)]), VIEW.definition)
-    record = chunks.pack(LAYOUT, tiles.on_time, tiles.late)
+    record = chunks.pack(LAYOUT, Chunk(tiles.whole, tiles.parts))
     values, age_s = kernel.Kernel(path).read_one(LAYOUT, [record], 4 * TILE_US)
     assert (values[0, 0], age_s[0]) == (1.0, 0.0)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

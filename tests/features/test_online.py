@@ -23,6 +23,7 @@ from bottega.features import (
     max,
     mean,
     min,
+    records,
     stddev,
     sum,
 )
@@ -92,9 +93,10 @@ def assert_same(found: dict[str, list[float]], expected: dict[str, list[float]])
     events=st.lists(rows, max_size=25),
     labels=st.lists(st.tuples(st.sampled_from([1, 2]), moments), min_size=1, max_size=8),
     cuts=st.lists(st.integers(0, 25), max_size=3),
+    tail_bytes=st.sampled_from([0, 900, records.TAIL_BYTES, 10**6]),
 )
 def test_values_are_those_of_a_loop_over_all_events(
-    oracle, tmp_path_factory, engine_pair, options, events, labels, cuts
+    oracle, tmp_path_factory, engine_pair, options, events, labels, cuts, tail_bytes
 ):
     view, frame = every(**options), table(sorted(events, key=lambda row: row[1] + row[2]))
     asked = pd.DataFrame(labels, columns=["zone", "at"])
@@ -102,6 +104,7 @@ def test_values_are_those_of_a_loop_over_all_events(
     for load in engine_pair:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(kernel, "load", load)
+            patched.setattr(records, "TAIL_BYTES", tail_bytes)
             store = OnlineStore(tmp_path_factory.mktemp("store"))
             edges = [0, *sorted(builtins.min(cut, len(frame)) for cut in cuts), len(frame)]
             for begin, end in itertools.pairwise(edges):
@@ -265,8 +268,8 @@ def test_trimming_changes_no_later_answer_and_shrinks_the_store(oracle, trips, t
     assert again.refused["duplicate"] == 50
 
 
-def test_windows_that_span_two_records(oracle, tmp_path):
-    edge_us = 2048 * TILE_US * 2790
+def test_windows_that_lie_in_two_spans(oracle, tmp_path):
+    edge_us = records.SPAN * TILE_US * 700
     t = pd.to_datetime(edge_us + np.arange(-40, 40) * 60_000_000, unit="us", utc=True)
     frame = pd.DataFrame({"zone": 1, "t": t, "seen": t, "x": np.arange(80.0) - 40, "kind": "a"})
     view, store = every(), OnlineStore(tmp_path)

@@ -1,8 +1,8 @@
-"""Chunks: one entity's tiles over a fixed span as a record, an array of 64-bit words that kernel.c describes.
+"""Records: what one entity's events add up to, as an array of 64-bit words that kernel.c describes.
 
-Counts and sums are running totals, so that a window of seven days costs as much as one of fifteen minutes; least and
-greatest values have a second level of blocks. Late events stand apart, each with its arrival, so that a read at any
-moment counts exactly what was known then.
+Counts and sums are running totals, so that a window of seven days costs as much as one of fifteen minutes; least,
+greatest and different values have a second level of blocks. A tile to which events came late is also kept in parts, so
+that a read at any moment counts exactly what was known then.
 
 This module computes with numpy what the compiled kernel computes: it stands in where no compiler is, and it is the
 oracle of the kernel's tests.
@@ -14,117 +14,136 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottega.errors import IntegrityError
-from bottega.features.definition import REFUSED, Layout, State
+from bottega.features.definition import INT64_MAX, REFUSED, Layout, State
 from bottega.features.tiles import Cells, changes, reduce_runs
 
-CHUNK = 2048
-"""Tiles a chunk: 7.1 days of five minutes."""
 BLOCK = 32
-FORMAT = 2
-_HEADER = 3
+FORMAT = 3
+HEADER = 4
+EVER = (-INT64_MAX, INT64_MAX)
+"""All tiles, as a range."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """A record taken apart: cells by tile, and late cells in the order in which they came. All of entity 0."""
+    """A record taken apart, as bottega.features.tiles.Tiles of a single entity."""
 
-    on_time: Cells
-    late: Cells
+    whole: Cells
+    parts: Cells
+
+    @classmethod
+    def empty(cls, layout: Layout) -> "Chunk":
+        """A chunk without events."""
+        nothing = np.zeros(0, np.int64)
+        sets = {i: (np.zeros(1, np.int64), nothing) for i, one in enumerate(layout.states) if one.kind == "distinct"}
+        cells = Cells(nothing, nothing, nothing, np.zeros((len(layout.states), 0), np.int64), sets)
+        return cls(cells, cells)
+
+    def between(self, begin: int, end: int) -> "Chunk":
+        """What lies in tiles begin to end (exclusive)."""
+        return Chunk(
+            *(part.take(np.flatnonzero((part.tile >= begin) & (part.tile < end))) for part in (self.whole, self.parts))
+        )
 
 
 def unpack(content: bytes | memoryview, layout: Layout) -> Chunk:
     """A record's cells. Raises IntegrityError for a record of another format."""
     words = np.frombuffer(content, np.int64)
     check_format(int(words[0]))
-    n, m = words[1:3].tolist()
-    parts = _Words(words[_HEADER:])
-    tile = parts.take(n)
-    state, sets = np.zeros((len(layout.states), n), np.int64), {}
+    n, m, where = words[1:HEADER].tolist()
+    return Chunk(_unpack_whole(layout, _Words(words[HEADER:where]), n), _unpack_parts(layout, _Words(words[where:]), m))
+
+
+def _unpack_whole(layout: Layout, words: "_Words", n: int) -> Cells:
+    tile, state, sets = words.take(n), np.zeros((len(layout.states), n), np.int64), {}
     for i, one in enumerate(layout.states):
         if one.adds:
-            state[i] = np.diff(parts.take(n + 1))
+            state[i] = np.diff(words.take(n + 1))
         elif one.kind == "distinct":
-            start = parts.take(n + 1)
-            sets[i] = start, parts.take(int(start[-1]))
+            sets[i] = words.take_sets(n)
+            words.take(2 * int(words.take(_blocks(n) + 1)[-1]))
         else:
-            state[i] = parts.take(n)
+            state[i] = words.take(n)
             if one.kind != "last":
-                parts.take(_blocks(n))
-    on_time = Cells(np.zeros(n, np.int64), tile, np.zeros(n, np.int64), state, sets)
-    late_tile, available_us = parts.take(m), parts.take(m)
+                words.take(_blocks(n))
+    return Cells(np.zeros(n, np.int64), tile, np.zeros(n, np.int64), state, sets)
+
+
+def _unpack_parts(layout: Layout, words: "_Words", m: int) -> Cells:
+    tile, available_us = words.take(m), words.take(m)
     state, sets = np.zeros((len(layout.states), m), np.int64), {}
     for i, one in enumerate(layout.states):
         if one.kind == "distinct":
-            start = parts.take(m + 1)
-            sets[i] = start, parts.take(int(start[-1]))
+            sets[i] = words.take_sets(m)
         else:
-            state[i] = parts.take(m)
-    return Chunk(on_time, Cells(np.zeros(m, np.int64), late_tile, available_us, state, sets))
+            state[i] = words.take(m)
+    return Cells(np.zeros(m, np.int64), tile, available_us, state, sets)
 
 
-def pack(layout: Layout, on_time: Cells, late: Cells) -> bytes:
-    """A record of cells: each tile once, ascending; late ones as they are."""
-    n, m = len(on_time), len(late)
-    parts = [np.array([FORMAT, n, m], np.int64), on_time.tile]
+def pack(layout: Layout, chunk: Chunk) -> bytes:
+    """A record of cells."""
+    whole, parts = chunk.whole, chunk.parts
+    n, found = len(whole), [chunk.whole.tile]
     for i, one in enumerate(layout.states):
         if one.adds:
-            parts.append(np.concatenate([[0], np.cumsum(on_time.state[i])]))
+            found.append(np.concatenate([[0], np.cumsum(whole.state[i])]))
         elif one.kind == "distinct":
-            parts += on_time.sets[i]
+            found += [*whole.sets[i], *_newest_lists(whole.tile, *whole.sets[i], one.cap + 1)]
         else:
-            parts.append(on_time.state[i])
+            found.append(whole.state[i])
             if one.kind != "last":
-                parts.append(reduce_runs(_block_state(one), on_time.state[i], np.arange(0, n, BLOCK)))
-    parts += [late.tile, late.available_us]
+                found.append(reduce_runs(_block_state(one), whole.state[i], np.arange(0, n, BLOCK)))
+    where = HEADER + sum(map(len, found))
+    found += [parts.tile, parts.available_us]
     for i, one in enumerate(layout.states):
-        parts += late.sets[i] if one.kind == "distinct" else (late.state[i],)
-    return np.concatenate(parts).astype(np.int64).tobytes()
+        found += parts.sets[i] if one.kind == "distinct" else (parts.state[i],)
+    return np.concatenate([[FORMAT, n, len(parts), where], *found]).astype(np.int64).tobytes()
 
 
-def merge(layout: Layout, content: bytes | memoryview | None, on_time: Cells, late: Cells) -> bytes:
-    """The record with more cells: on-time ones added up by tile, late ones appended."""
-    if content is None:
-        return pack(layout, on_time, late)
-    old = unpack(content, layout)
-    return pack(layout, _add_up(layout, join(layout, old.on_time, on_time)), join(layout, old.late, late))
+def _newest_lists(tile: np.ndarray, start: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each block the values of all tiles up to its end, each with the newest tile that has it, newest first."""
+    ends, pairs = [0], []
+    newest: dict[int, int] = {}
+    for begin in range(0, len(tile), BLOCK):
+        found: dict[int, int] = {}
+        for k in range(min(begin + BLOCK, len(tile)) - 1, begin - 1, -1):
+            for value in values[start[k] : start[k + 1]].tolist():
+                found.setdefault(value, int(tile[k]))
+        newest = dict(list({**found, **{v: at for v, at in newest.items() if v not in found}}.items())[:most])
+        pairs += [word for pair in newest.items() for word in pair]
+        ends.append(len(pairs) // 2)
+    return np.array(ends, np.int64), np.array(pairs, np.int64)
 
 
-def join(layout: Layout, one: Cells, other: Cells) -> Cells:
-    """The cells of both, one after the other."""
-    sets = {}
-    for i, (start, values) in one.sets.items():
-        more, more_values = other.sets[i]
-        sets[i] = np.concatenate([start, start[-1] + more[1:]]), np.concatenate([values, more_values])
-    return Cells(
-        np.zeros(len(one) + len(other), np.int64),
-        np.concatenate([one.tile, other.tile]),
-        np.concatenate([one.available_us, other.available_us]),
-        np.concatenate([one.state, other.state], axis=1),
-        sets,
+def join(layout: Layout, one: Chunk, other: Chunk, settled: int = EVER[0]) -> Chunk:
+    """What both hold, added up; parts of tiles before `settled` are left out."""
+    split = np.union1d(one.parts.tile, other.parts.tile)
+    split = split[split >= settled]
+    parts = [part for chunk in (one, other) for part in _split(chunk, split)]
+    return Chunk(_add_up(layout, [one.whole, other.whole]), _add_up(layout, parts))
+
+
+def _split(chunk: Chunk, tiles: np.ndarray) -> tuple[Cells, Cells]:
+    """What a chunk has for split tiles: its parts, or the whole tile as what was on time."""
+    has_parts, parts, whole = chunk.parts.tile, chunk.parts, chunk.whole
+    return (
+        parts.take(np.flatnonzero(np.isin(parts.tile, tiles))),
+        whole.take(np.flatnonzero(np.isin(whole.tile, tiles) & ~np.isin(whole.tile, has_parts))),
     )
-
-
-def fold(layout: Layout, chunk: Chunk, before_us: int) -> Chunk:
-    """The chunk with late cells that were known before a moment counted as if they had been on time."""
-    known = chunk.late.available_us < before_us
-    early = chunk.late.take(np.flatnonzero(known))
-    early = Cells(early.entity, early.tile, np.zeros(len(early), np.int64), early.state, early.sets)
-    on_time = _add_up(layout, join(layout, chunk.on_time, early))
-    return Chunk(on_time, chunk.late.take(np.flatnonzero(~known)))
 
 
 def window_totals(layout: Layout, records: Sequence[bytes | memoryview], at_us: int) -> tuple[np.ndarray, float]:
     """Window totals (states, W) of one entity at a moment, and how many seconds ago its newest tile closed."""
     now = at_us // layout.tile_us
     totals = np.repeat(layout.neutral[:, None], len(layout.windows), axis=1)
-    chunks = [unpack(content, layout) for content in records]
+    known: list[Cells] = []
+    for chunk in [unpack(content, layout) for content in records]:
+        whole, parts = chunk.whole, chunk.parts
+        known.append(whole.take(np.flatnonzero(~np.isin(whole.tile, parts.tile))))
+        known.append(parts.take(np.flatnonzero(parts.available_us <= at_us)))
     newest: list[int] = []
     for w, window in enumerate(layout.windows.tolist()):
-        cells = [
-            part.take(np.flatnonzero((part.tile < now) & (part.tile >= now - window) & (part.available_us <= limit)))
-            for chunk in chunks
-            for part, limit in ((chunk.on_time, np.iinfo(np.int64).max), (chunk.late, at_us))
-        ]
+        cells = [part.take(np.flatnonzero((part.tile < now) & (part.tile >= now - window))) for part in known]
         cells = [part for part in cells if len(part)]
         newest += [int(part.tile.max()) for part in cells]
         for part in cells:
@@ -154,11 +173,12 @@ def _add_totals(layout: Layout, total: np.ndarray, cells: Cells) -> None:
             )
 
 
-def _add_up(layout: Layout, cells: Cells) -> Cells:
-    """Cells with each tile once, ascending."""
-    order = np.argsort(cells.tile, kind="stable")
+def _add_up(layout: Layout, parts: Sequence[Cells]) -> Cells:
+    """Cells with each tile and arrival once, ascending."""
+    cells = _concatenate(parts)
+    order = np.lexsort((cells.available_us, cells.tile))
     cells = cells.take(order)
-    first = np.flatnonzero(changes([cells.tile], len(order)))
+    first = np.flatnonzero(changes([cells.tile, cells.available_us], len(order)))
     state, sets = np.zeros((len(layout.states), len(first)), np.int64), {}
     run = np.repeat(np.arange(len(first)), np.diff(first, append=len(order)))
     for i, one in enumerate(layout.states):
@@ -170,8 +190,18 @@ def _add_up(layout: Layout, cells: Cells) -> Cells:
             state[i - 1 : i + 1] = cells.state[i - 1 : i + 1, ends]
         elif one.kind != "last_at":
             state[i] = reduce_runs(one, cells.state[i], first)
-    zeros = np.zeros(len(first), np.int64)
-    return Cells(zeros, cells.tile[first], zeros, state, sets)
+    return Cells(np.zeros(len(first), np.int64), cells.tile[first], cells.available_us[first], state, sets)
+
+
+def _concatenate(parts: Sequence[Cells]) -> Cells:
+    sets = {}
+    for i in parts[0].sets:
+        sizes = np.concatenate([np.diff(part.sets[i][0]) for part in parts])
+        sets[i] = np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([part.sets[i][1] for part in parts])
+    tile = np.concatenate([part.tile for part in parts])
+    available_us = np.concatenate([part.available_us for part in parts])
+    state = np.concatenate([part.state for part in parts], axis=1)
+    return Cells(np.zeros(len(tile), np.int64), tile, available_us, state, sets)
 
 
 def _unite(sets: tuple[np.ndarray, np.ndarray], run: np.ndarray, runs: int, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -214,3 +244,7 @@ class _Words:
         found = self._words[self._at : self._at + count]
         self._at += count
         return found
+
+    def take_sets(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        start = self.take(rows + 1)
+        return start, self.take(int(start[-1]))

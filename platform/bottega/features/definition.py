@@ -142,6 +142,8 @@ class Layout:
     default: np.ndarray
     ttl: int
     """Index in `windows` of the time to live, or -1."""
+    unsettled: int
+    """How many of the newest closed tiles may have events that are not known yet: those within the lateness."""
 
     @functools.cached_property
     def longest(self) -> int:
@@ -246,4 +248,5 @@ def layout_of(definition: Definition) -> Layout:
         np.array([[input_of(f).scale] for f in definition.features], np.int64),
         np.array([[np.nan if f.default is None else f.default] for f in definition.features]),
         position[definition.ttl_s // definition.tile_s] if definition.ttl_s else -1,
+        -(-definition.lateness_s // definition.tile_s),
     )

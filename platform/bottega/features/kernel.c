@@ -1,29 +1,37 @@
-/* The online store's compiled kernel: windows of one entity at a moment, and the merging of tiles into its record.
+/* The online store's compiled kernel: windows of one entity at a moment, and the joining of its records.
 
    A record is an array of 64-bit words:
 
-     format, n, m                      n tiles of on-time events, m rows of late ones
+     format, n, m, where               n tiles, m parts, and the word at which the parts begin
      tile[n]                           tile numbers, ascending
-     for each state in turn
+     for each state in turn, of all events of a tile
        additive:  total[n + 1]         running totals, total[0] = 0
        least, greatest, last_at:       value[n], best of each block of 32 tiles
        last:      value[n]
-       distinct:  start[n + 1], pool   each tile's different values, ascending, at most cap + 1 of them
-     late_tile[m], late_available[m]
+       distinct:  start[n + 1], pool   each tile's different values, ascending, at most cap + 1 of them;
+                  from[blocks + 1],    and for each block a list of (value, newest tile that has it) of all tiles up to
+                  pairs                the block's end, newest first, at most cap + 1 of them
+     tile[m], available[m]             parts, ascending: tiles with late events, split by what was known when
      for each state in turn
        distinct:  start[m + 1], pool
        others:    value[m]
 
+   An event that became known before its tile closed is on time: together they are the part with available 0. A tile
+   without late events has no parts. Several records of one entity may hold the same tile; what they hold adds up.
+
    platform/bottega/features/chunks.py computes the same with numpy; tests hold the two to equality. */
 
-typedef long long word;
+typedef long long word __attribute__((aligned(1)));  /* LMDB aligns small records to two bytes only */
 typedef __int128 wide;
 
 enum { ADDITIVE, LEAST, GREATEST, LAST_AT, LAST, DISTINCT };
-enum { BLOCK = 32, HEADER = 3, FORMAT = 2, SQUARE_BITS = 32, MOST_WINDOWS = 64, LATE_AT_ONCE = 256 };
+enum { BLOCK = 32, HEADER = 4, FORMAT = 3, SQUARE_BITS = 32, MOST_WINDOWS = 64 };
+enum { DONE, OTHER_FORMAT, NO_MEMORY };
+enum { DIVIDE_ONE, DIVIDE_COUNT, DIVIDE_IF_ANY };
+enum { EMPTY = -0x7fffffffffffffffLL - 1 };
 
 typedef struct {
-  word tile_us, states, windows, features, ttl;
+  word tile_us, states, windows, features, ttl, unsettled;
   const word *kind, *cap, *neutral, *window;
   const word *numerator, *counted, *of_window, *squares, *divide, *scale;
   const double *fallback;
@@ -35,21 +43,39 @@ typedef struct {
   const word *const *pool;              /* [states], of distinct states only */
 } Rows;
 
-enum { DIVIDE_ONE, DIVIDE_COUNT, DIVIDE_IF_ANY };
+typedef struct { word *words, used, room; } Memory;
 
 extern double sqrt(double);
-extern void *malloc(unsigned long);
+extern void *realloc(void *, unsigned long);
 extern void free(void *);
 
 static word blocks(word n) { return (n + BLOCK - 1) / BLOCK; }
+
+static word least(word one, word other) { return one < other ? one : other; }
+
+/* Room for so many words; those already there stay. */
+static int reserve(Memory *memory, word words) {
+  if (words <= memory->room) return 1;
+  word room = 2 * memory->room > words ? 2 * memory->room : words;
+  word *grown = realloc(memory->words, (unsigned long)room * sizeof(word));
+  if (!grown) return 0;
+  memory->words = grown; memory->room = room;
+  return 1;
+}
+
+void release(word *words) { free(words); }
 
 static const word *skip_tiles(const Layout *layout, word state, word n, const word *at) {
   switch (layout->kind[state]) {
     case ADDITIVE: return at + n + 1;
     case LAST: return at + n;
-    case DISTINCT: return at + n + 1 + at[n];
+    case DISTINCT: at += n + 1 + at[n]; return at + blocks(n) + 1 + 2 * at[blocks(n)];
     default: return at + n + blocks(n);
   }
+}
+
+static const word *skip_parts(const Layout *layout, word state, word m, const word *at) {
+  return layout->kind[state] == DISTINCT ? at + m + 1 + at[m] : at + m;
 }
 
 /* The first tile that is not before `bound`. */
@@ -66,6 +92,66 @@ static word better(word kind, word one, word other) {
   return kind == LEAST ? (one < other ? one : other) : (one > other ? one : other);
 }
 
+static void take_last(word *last_at, word *last, word at, word value) {
+  if (at > *last_at || (at == *last_at && value > *last)) { *last_at = at; *last = value; }
+}
+
+/* ---- A set of values, up to a limit ---- */
+
+typedef struct { word *slot, size, count, most; } Set;
+
+static word set_size(word entries) {
+  word size = 2;
+  while (size < 2 * (entries + 1)) size *= 2;
+  return size;
+}
+
+static void clear(Set *set) {
+  set->count = 0;
+  for (word i = 0; i < set->size; i++) set->slot[i] = EMPTY;
+}
+
+/* Whether the value is new to the set and was added: none is once it holds `most`. */
+static int add(Set *set, word value) {
+  if (set->count >= set->most) return 0;
+  word at = (word)(((unsigned long long)value * 0x9e3779b97f4a7c15ULL) >> 32) & (set->size - 1);
+  while (set->slot[at] != EMPTY && set->slot[at] != value) at = (at + 1) & (set->size - 1);
+  if (set->slot[at] == value) return 0;
+  set->slot[at] = value; set->count++;
+  return 1;
+}
+
+static void add_all(Set *set, const word *value, const word *end) {
+  while (value < end) add(set, *value++);
+}
+
+/* ---- Reading ---- */
+
+/* What a record has for a moment. All events of tiles[0 .. known) had arrived; of tiles[known .. end) some had not. */
+typedef struct {
+  word n, m, known, end, part;
+  const word *tile, *state, *part_tile, *available, *part_state;
+} Share;
+
+static Share share_of(const Layout *layout, const word *record, word now, word at_us) {
+  Share share;
+  share.n = record[1]; share.m = record[2];
+  share.tile = record + HEADER; share.state = share.tile + share.n;
+  share.part_tile = record + record[3]; share.available = share.part_tile + share.m;
+  share.part_state = share.available + share.m;
+  share.known = share.end = position(share.tile, share.n, now);
+  share.part = share.m;
+  if (!share.m) return share;
+  word p = position(share.part_tile, share.m, now - layout->unsettled);
+  for (; p < share.m && share.part_tile[p] < now; p++)
+    if (share.available[p] > at_us) {
+      share.known = position(share.tile, share.end, share.part_tile[p]);
+      share.part = position(share.part_tile, share.m, share.part_tile[p]);
+      break;
+    }
+  return share;
+}
+
 static word best_between(word kind, word neutral, const word *value, word n, word begin, word end) {
   const word *best = value + n;
   word found = neutral;
@@ -76,7 +162,7 @@ static word best_between(word kind, word neutral, const word *value, word n, wor
 }
 
 /* The newest tile in [begin, end) with a value, or -1. */
-static word newest(const word *at, word n, word neutral, word begin, word end) {
+static word newest_with_value(const word *at, word n, word neutral, word begin, word end) {
   const word *best = at + n;
   while (end > begin) {
     if (end % BLOCK == 0 && end - BLOCK >= begin && best[end / BLOCK - 1] == neutral) { end -= BLOCK; continue; }
@@ -86,56 +172,15 @@ static word newest(const word *at, word n, word neutral, word begin, word end) {
   return -1;
 }
 
-static void take_last(word *last_at, word *last, word at, word value) {
-  if (at > *last_at || (at == *last_at && value > *last)) { *last_at = at; *last = value; }
-}
-
-/* Add the late rows that lie in a window and are known. Windows are nested: a row in `depth` of them counts for the
-   shortest of these, and from there on for every longer one. */
-static void add_late(const Layout *layout, const word *late_tile, word m, word now, word at_us, word *totals,
-                     word *newest_tile) {
-  const word W = layout->windows, *available = late_tile + m, *state = available + m;
-  word row[LATE_AT_ONCE], depth[LATE_AT_ONCE];
-  for (word begin = 0; begin < m; begin += LATE_AT_ONCE) {
-    word known = 0;
-    for (word i = begin; i < m && i < begin + LATE_AT_ONCE; i++) {
-      if (available[i] > at_us || late_tile[i] >= now || late_tile[i] < now - layout->window[0]) continue;
-      word w = 1;
-      while (w < W && late_tile[i] >= now - layout->window[w]) w++;
-      row[known] = i; depth[known++] = w - 1;
-      if (late_tile[i] > *newest_tile) *newest_tile = late_tile[i];
-    }
-    const word *value = state;
-    for (word s = 0; known && s < layout->states; s++) {
-      const word kind = layout->kind[s], neutral = layout->neutral[s];
-      word *total = totals + s * W, share[MOST_WINDOWS], share_last[MOST_WINDOWS];
-      if (kind == DISTINCT) { value += m + 1 + value[m]; continue; }
-      if (kind == LAST) { value += m; continue; }
-      for (word w = 0; w < W; w++) { share[w] = neutral; share_last[w] = neutral; }
-      if (kind == ADDITIVE) for (word k = 0; k < known; k++) share[depth[k]] += value[row[k]];
-      else if (kind == LAST_AT)
-        for (word k = 0; k < known; k++) take_last(share + depth[k], share_last + depth[k], value[row[k]], value[m + row[k]]);
-      else for (word k = 0; k < known; k++) share[depth[k]] = better(kind, share[depth[k]], value[row[k]]);
-      word sum = neutral, last = neutral;
-      for (word w = W - 1; w >= 0; w--) {
-        if (kind == ADDITIVE) { sum += share[w]; total[w] += sum; }
-        else if (kind == LAST_AT) { take_last(&sum, &last, share[w], share_last[w]); take_last(total + w, total + W + w, sum, last); }
-        else { sum = better(kind, sum, share[w]); total[w] = better(kind, total[w], sum); }
-      }
-      value += m;
-    }
-  }
-}
-
-/* Add one record's share to totals[state * windows + w], and note the newest tile with an event. */
-static void add_record(const Layout *layout, const word *record, word now, word at_us, word *totals, word *newest_tile) {
-  const word n = record[1], m = record[2], *tile = record + HEADER, *state = tile + n;
-  const word W = layout->windows, end = position(tile, n, now);
+/* Add the tiles of which all is known to totals[state * windows + w]. */
+static void add_known(const Layout *layout, const Share *share, word now, word *totals, word *newest) {
+  const word W = layout->windows, n = share->n, end = share->known, *state = share->state;
   word begin[MOST_WINDOWS];
-  for (word w = 0; w < W; w++) begin[w] = position(tile, end, now - layout->window[w]);
-  if (end > begin[0] && tile[end - 1] > *newest_tile) *newest_tile = tile[end - 1];
+  for (word w = 0; w < W; w++) begin[w] = position(share->tile, end, now - layout->window[w]);
+  if (end == begin[0]) return;
+  if (share->tile[end - 1] > *newest) *newest = share->tile[end - 1];
   for (word s = 0; s < layout->states; s++) {
-    const word kind = layout->kind[s], neutral = layout->neutral[s];
+    const word kind = layout->kind[s], neutral = layout->neutral[s], *next = skip_tiles(layout, s, n, state);
     word *total = totals + s * W;
     if (kind == ADDITIVE) {
       for (word w = 0; w < W; w++) total[w] += state[end] - state[begin[w]];
@@ -143,54 +188,110 @@ static void add_record(const Layout *layout, const word *record, word now, word 
       for (word w = 0; w < W; w++)
         total[w] = better(kind, total[w], best_between(kind, neutral, state, n, begin[w], end));
     } else if (kind == LAST_AT) {
-      const word *value = skip_tiles(layout, s, n, state);
-      for (word w = 0; w < W; w++) {
-        word found = newest(state, n, neutral, begin[w], end);
-        if (found >= 0) take_last(total + w, total + W + w, state[found], value[found]);
+      word found = newest_with_value(state, n, neutral, begin[0], end);
+      for (word w = 0; w < W && found >= begin[w]; w++) take_last(total + w, total + W + w, state[found], next[found]);
+    }
+    state = next;
+  }
+}
+
+/* Add one tile or part, which lies in the windows 0 to depth: windows are nested, the longest comes first. */
+static void add_row(const Layout *layout, int whole, const word *state, word rows, word i, word depth, word *totals) {
+  const word W = layout->windows;
+  for (word s = 0; s < layout->states; s++) {
+    const word kind = layout->kind[s];
+    const word *next = whole ? skip_tiles(layout, s, rows, state) : skip_parts(layout, s, rows, state);
+    word *total = totals + s * W;
+    for (word w = 0; w <= depth && kind != LAST && kind != DISTINCT; w++) {
+      if (kind == ADDITIVE) total[w] += whole ? state[i + 1] - state[i] : state[i];
+      else if (kind == LAST_AT) take_last(total + w, total + W + w, state[i], next[i]);
+      else total[w] = better(kind, total[w], state[i]);
+    }
+    state = next;
+  }
+}
+
+/* Add the tiles of which not all was known: part by part where a tile has parts. */
+static void add_unsettled(const Layout *layout, const Share *share, word now, word at_us, word *totals, word *newest) {
+  word p = share->part;
+  for (word i = share->known; i < share->end; i++) {
+    const word tile = share->tile[i], split = p < share->m && share->part_tile[p] == tile;
+    word depth = -1, any = !split;
+    while (depth + 1 < layout->windows && tile >= now - layout->window[depth + 1]) depth++;
+    if (!split) add_row(layout, 1, share->state, share->n, i, depth, totals);
+    for (; p < share->m && share->part_tile[p] == tile; p++)
+      if (share->available[p] <= at_us) {
+        add_row(layout, 0, share->part_state, share->m, p, depth, totals);
+        any = 1;
       }
-    }
-    state = skip_tiles(layout, s, n, state);
-  }
-  if (m) add_late(layout, state, m, now, at_us, totals, newest_tile);
-}
-
-typedef struct { word *slot; word size, count, cap; } Set;
-
-enum { EMPTY = -0x7fffffffffffffffLL - 1 };
-
-/* Add values to a set until it holds more than its cap. */
-static void add_values(Set *set, const word *value, const word *end) {
-  for (; value < end && set->count <= set->cap; value++) {
-    unsigned long long hash = (unsigned long long)*value * 0x9e3779b97f4a7c15ULL;
-    word at = (word)(hash >> 32) & (set->size - 1);
-    while (set->slot[at] != EMPTY && set->slot[at] != *value) at = (at + 1) & (set->size - 1);
-    if (set->slot[at] == EMPTY) { set->slot[at] = *value; set->count++; }
+    if (any && depth >= 0 && tile > *newest) *newest = tile;
   }
 }
 
-/* How many different values a state has in a window over all records; -1 above its cap. */
-static word distinct(const Layout *layout, const word *const *records, word count, word s, word now, word at_us,
-                     word window, Set *set) {
-  set->count = 0;
-  for (word i = 0; i < set->size; i++) set->slot[i] = EMPTY;
-  for (word r = 0; r < count; r++) {
-    const word *record = records[r], n = record[1], m = record[2], *tile = record + HEADER, *state = tile + n;
-    const word end = position(tile, n, now), begin = position(tile, n, now - window);
-    for (word i = 0; i < layout->states; i++) {
-      if (i == s && begin < end) add_values(set, state + n + 1 + state[begin], state + n + 1 + state[end]);
-      state = skip_tiles(layout, i, n, state);
+/* One record's values of a distinct state, the newest first: tiles with unknown events, tiles after the last list, and
+   the list of everything before. */
+typedef struct {
+  const Share *share;
+  const word *start, *pool, *pair, *pair_end, *part_start, *part_pool;
+  word row, part_end, single, covered;
+} Values;
+
+static Values values_of(const Layout *layout, const Share *share, word s) {
+  const word *state = share->state, *parts = share->part_state, n = share->n, m = share->m;
+  for (word i = 0; i < s; i++) { state = skip_tiles(layout, i, n, state); parts = skip_parts(layout, i, m, parts); }
+  const word *from = state + n + 1 + state[n], *pairs = from + blocks(n) + 1;
+  const word lists = share->known == n ? blocks(n) : share->known / BLOCK;
+  Values values = {share, state, state + n + 1, pairs, pairs, parts, parts + m + 1, share->end, m, share->known,
+                   least(lists * BLOCK, share->known)};
+  if (lists) { values.pair = pairs + 2 * from[lists - 1]; values.pair_end = pairs + 2 * from[lists]; }
+  while (values.part_end > share->part && share->tile[share->end - 1] < share->part_tile[values.part_end - 1])
+    values.part_end--;
+  return values;
+}
+
+static word most_values(const Values *values) {
+  const Share *share = values->share;
+  word found = (values->pair_end - values->pair) / 2 + values->start[share->end] - values->start[values->covered];
+  if (share->known < share->end) found += values->part_start[values->part_end] - values->part_start[share->part];
+  return found;
+}
+
+/* Add what lies in tiles from `bound` on and was not added yet. */
+static void add_values(Values *values, word bound, word at_us, Set *set) {
+  const Share *share = values->share;
+  while (values->row > share->known && share->tile[values->row - 1] >= bound) {
+    const word i = --values->row;
+    word split = 0;
+    while (values->part_end > share->part && share->part_tile[values->part_end - 1] == share->tile[i]) {
+      const word p = --values->part_end;
+      split = 1;
+      if (share->available[p] <= at_us)
+        add_all(set, values->part_pool + values->part_start[p], values->part_pool + values->part_start[p + 1]);
     }
-    const word *late_tile = state, *available = state + m;
-    state = available + m;
-    for (word i = 0; i < layout->states; i++) {
-      if (layout->kind[i] != DISTINCT) { state += m; continue; }
-      for (word j = 0; i == s && j < m; j++)
-        if (available[j] <= at_us && late_tile[j] < now && late_tile[j] >= now - window)
-          add_values(set, state + m + 1 + state[j], state + m + 1 + state[j + 1]);
-      state += m + 1 + state[m];
-    }
+    if (!split) add_all(set, values->pool + values->start[i], values->pool + values->start[i + 1]);
   }
-  return set->count > set->cap ? -1 : set->count;
+  while (values->single > values->covered && share->tile[values->single - 1] >= bound) {
+    const word i = --values->single;
+    add_all(set, values->pool + values->start[i], values->pool + values->start[i + 1]);
+  }
+  for (; values->pair < values->pair_end && values->pair[1] >= bound; values->pair += 2) add(set, values->pair[0]);
+}
+
+/* How many different values a state has in each window over all records; -1 above its cap. */
+static int count_distinct(const Layout *layout, const Share *shares, word count, word s, word now, word at_us,
+                          word *total, Values *values, Memory *memory) {
+  Set set = {0, 0, 0, layout->cap[s] + 1};
+  word entries = 0;
+  for (word r = 0; r < count; r++) { values[r] = values_of(layout, shares + r, s); entries += most_values(values + r); }
+  set.size = set_size(least(entries, set.most));
+  if (!reserve(memory, set.size)) return 0;
+  set.slot = memory->words;
+  clear(&set);
+  for (word w = layout->windows - 1; w >= 0; w--) {
+    for (word r = 0; r < count; r++) add_values(values + r, now - layout->window[w], at_us, &set);
+    total[w] = set.count > layout->cap[s] ? -1 : set.count;
+  }
+  return 1;
 }
 
 /* Window totals to one feature's value: bottega.features.definition.Layout.values, operation by operation. */
@@ -208,53 +309,130 @@ static double value_of(const Layout *layout, word f, const word *totals) {
   return sqrt((double)((wide)n * square - (wide)numerator * numerator) / (double)((wide)n * n)) / (double)scale;
 }
 
-/* Features of rows: values[f * rows + row], age_s[row] (NaN without events), and, where asked for, the window totals
-   totals[(s * windows + w) * rows + row]. records[start[row]] to records[start[row + 1]] are the row's entity's records.
-   Returns 0, 1 for a record of another format, 2 where memory is lacking. */
-int read_windows(const Layout *layout, word rows, const word *at_us, const word *start, const word *const *records,
-                 double *values, double *age_s, word *totals) {
+static int read_row(const Layout *layout, word at_us, const word *const *records, word count, word *newest,
+                    Memory *work, Memory *slots) {
   const word S = layout->states, W = layout->windows;
-  word largest = 0;
+  const word now = at_us / layout->tile_us - (at_us % layout->tile_us < 0);
+  const word share_words = sizeof(Share) / sizeof(word), words = share_words + sizeof(Values) / sizeof(word);
+  if (!reserve(work, S * W + count * words)) return NO_MEMORY;
+  Share *shares = (Share *)(work->words + S * W);
+  Values *values = (Values *)(work->words + S * W + count * share_words);
+  word found = 0;
   for (word s = 0; s < S; s++)
-    if (layout->kind[s] == DISTINCT && layout->cap[s] > largest) largest = layout->cap[s];
-  word *memory = malloc((unsigned long)(S * W + (largest ? 4 * (largest + 2) : 0) + 1) * sizeof(word));
-  if (!memory) return 2;
-  word *sums = memory;
-  for (word row = 0; row < rows; row++) {
-    const word at = at_us[row], rest = at % layout->tile_us, now = at / layout->tile_us - (rest < 0);
-    const word *const *mine = records + start[row];
-    const word count = start[row + 1] - start[row];
-    word newest_tile = EMPTY;
-    for (word s = 0; s < S; s++)
-      for (word w = 0; w < W; w++) sums[s * W + w] = layout->neutral[s];
-    for (word r = 0; r < count; r++) {
-      if (mine[r][0] != FORMAT) { free(memory); return 1; }
-      add_record(layout, mine[r], now, at, sums, &newest_tile);
-    }
-    for (word s = 0; largest && count && s < S; s++) {
-      if (layout->kind[s] != DISTINCT) continue;
-      Set set = {memory + S * W, 2, 0, layout->cap[s]};
-      while (set.size < 2 * (layout->cap[s] + 2)) set.size *= 2;
-      for (word w = 0; w < W; w++)
-        sums[s * W + w] = distinct(layout, mine, count, s, now, at, layout->window[w], &set);
-    }
-    for (word f = 0; f < layout->features; f++) values[f * rows + row] = value_of(layout, f, sums);
-    const word closed = (newest_tile + 1) * layout->tile_us;
-    age_s[row] = newest_tile == EMPTY ? __builtin_nan("") : (double)(at - closed) / 1e6;
-    for (word i = 0; totals && i < S * W; i++) totals[i * rows + row] = sums[i];
+    for (word w = 0; w < W; w++) work->words[s * W + w] = layout->neutral[s];
+  for (word r = 0; r < count; r++) {
+    if (!records[r]) continue;
+    if (records[r][0] != FORMAT) return OTHER_FORMAT;
+    const Share share = shares[found++] = share_of(layout, records[r], now, at_us);
+    add_known(layout, &share, now, work->words, newest);
+    if (share.known < share.end) add_unsettled(layout, &share, now, at_us, work->words, newest);
   }
-  free(memory);
-  return 0;
+  for (word s = 0; found && s < S; s++)
+    if (layout->kind[s] == DISTINCT)
+      if (!count_distinct(layout, shares, found, s, now, at_us, work->words + s * W, values, slots)) return NO_MEMORY;
+  return DONE;
 }
 
-/* One entity's features at a moment from at most two records: values[features], then its age. Returns as read_windows. */
-int read_one(const Layout *layout, word at_us, word count, const void *one, const void *other, double *values) {
-  const word start[2] = {0, count}, *records[2] = {one, other};
+/* Features of rows: values[f * rows + row], age_s[row] (NaN without events), and, where asked for, the window totals
+   totals[(s * windows + w) * rows + row]. records[start[row]] to records[start[row + 1]] are those of the row's entity,
+   null where there is none. */
+int read_windows(const Layout *layout, word rows, const word *at_us, const word *start, const word *const *records,
+                 double *values, double *age_s, word *totals) {
+  Memory work = {0, 0, 0}, slots = {0, 0, 0};
+  int failed = DONE;
+  for (word row = 0; row < rows && !failed; row++) {
+    word newest = EMPTY;
+    failed = read_row(layout, at_us[row], records + start[row], start[row + 1] - start[row], &newest, &work, &slots);
+    if (failed) break;
+    const word *sums = work.words, closed = (newest + 1) * layout->tile_us;
+    for (word f = 0; f < layout->features; f++) values[f * rows + row] = value_of(layout, f, sums);
+    age_s[row] = newest == EMPTY ? __builtin_nan("") : (double)(at_us[row] - closed) / 1e6;
+    for (word i = 0; totals && i < layout->states * layout->windows; i++) totals[i * rows + row] = sums[i];
+  }
+  free(work.words);
+  free(slots.words);
+  return failed;
+}
+
+/* One entity's features at a moment from at most three records, null where there is none: values[features], its age. */
+int read_one(const Layout *layout, word at_us, const void *one, const void *two, const void *three, double *values) {
+  const word start[2] = {0, 3}, *records[3] = {one, two, three};
   return read_windows(layout, 1, &at_us, start, records, values, values + layout->features, 0);
 }
 
+/* ---- Joining ---- */
+
+/* Rows to be joined: tiles of a record with running totals, parts of a record, or new rows. */
+typedef struct {
+  word n, running;
+  const word *tile, *available, **value, **pool;
+} Cells;
+
+typedef struct { Cells whole, parts; } Side;
+
+static void open_record(const Layout *layout, const word *record, Side *side) {
+  const word n = record ? record[1] : 0, m = record ? record[2] : 0;
+  side->whole.n = n; side->whole.running = 1; side->parts.n = m; side->parts.running = 0;
+  if (!record) return;
+  const word *tile = record + HEADER, *state = tile + n, *part_tile = record + record[3], *part = part_tile + 2 * m;
+  side->whole.tile = tile; side->parts.tile = part_tile; side->parts.available = part_tile + m;
+  for (word s = 0; s < layout->states; s++) {
+    side->whole.value[s] = state; side->whole.pool[s] = state + n + 1;
+    side->parts.value[s] = part; side->parts.pool[s] = part + m + 1;
+    state = skip_tiles(layout, s, n, state); part = skip_parts(layout, s, m, part);
+  }
+}
+
+static void open_rows(const Layout *layout, const Rows *rows, word first, word end, Cells *cells) {
+  cells->n = end - first; cells->running = 0;
+  cells->tile = rows->tile + first; cells->available = rows->available + first;
+  for (word s = 0; s < layout->states; s++) {
+    cells->value[s] = rows->value[s] + first;
+    cells->pool[s] = rows->pool[s];
+  }
+}
+
+/* Keep the rows of tiles in [begin, end). */
+static void narrow(const Layout *layout, Cells *cells, word begin, word end) {
+  const word first = position(cells->tile, cells->n, begin), last = position(cells->tile, cells->n, end);
+  cells->n = last > first ? last - first : 0;
+  if (!cells->n) return;
+  cells->tile += first; cells->available += first;
+  for (word s = 0; s < layout->states; s++) cells->value[s] += first;
+}
+
+static word pool_size(const Cells *cells, word s) {
+  return cells->n ? cells->value[s][cells->n] - cells->value[s][0] : 0;
+}
+
+/* A row of a side by its number: a part from 0 on, a whole tile i as -2 - i, none as -1. */
+enum { NONE = -1, WHOLE = -2 };
+
+static const Cells *pick(const Side *side, word row, word *i) {
+  *i = row <= WHOLE ? WHOLE - row : row;
+  return row <= WHOLE ? &side->whole : &side->parts;
+}
+
+static word scalar(const Layout *layout, const Side *side, word row, word s) {
+  word i;
+  if (row == NONE) return layout->neutral[s];
+  const Cells *cells = pick(side, row, &i);
+  const word *value = cells->value[s];
+  return cells->running && layout->kind[s] == ADDITIVE ? value[i + 1] - value[i] : value[i];
+}
+
+static const word *pool_of(const Side *side, word row, word s, const word **end) {
+  word i;
+  *end = 0;
+  if (row == NONE) return 0;
+  const Cells *cells = pick(side, row, &i);
+  *end = cells->pool[s] + cells->value[s][i + 1];
+  return cells->pool[s] + cells->value[s][i];
+}
+
 /* Two ascending lists of different values as one, at most `most` of them; returns how many. */
-static word unite(const word *one, const word *one_end, const word *other, const word *other_end, word most, word *out) {
+static word unite(const word *one, const word *one_end, const word *other, const word *other_end, word most,
+                  word *out) {
   word count = 0;
   while ((one < one_end || other < other_end) && count < most) {
     word next;
@@ -266,94 +444,199 @@ static word unite(const word *one, const word *one_end, const word *other, const
   return count;
 }
 
-/* The record with more rows: on-time rows first to end (tiles ascending, each once) and late rows late_first to
-   late_end, which are appended. Returns its words, for which `out` must have room. */
-static word merge_record(const Layout *layout, const word *old, const Rows *fresh, word first, word end,
-                         const Rows *late, word late_first, word late_end, word *out) {
-  const word S = layout->states, old_n = old ? old[1] : 0, old_m = old ? old[2] : 0, m = old_m + late_end - late_first;
-  const word *old_tile = old ? old + HEADER : 0;
-  word *tile = out + HEADER, n = 0;
-  for (word i = 0, j = first; i < old_n || j < end; n++) {
-    if (j == end || (i < old_n && old_tile[i] <= fresh->tile[j])) {
-      if (j < end && old_tile[i] == fresh->tile[j]) j++;
-      tile[n] = old_tile[i++];
-    } else tile[n] = fresh->tile[j++];
+/* The (value, newest tile) lists of a distinct state's blocks; returns where they end. */
+static word *write_lists(const word *tile, word n, const word *start, word *from, Set *set) {
+  const word *pool = start + n + 1;
+  word *pairs = from + blocks(n) + 1, count = 0;
+  from[0] = 0;
+  set->size = set_size(least(start[n], set->most));
+  for (word b = 0; b < blocks(n); b++) {
+    const word before = b ? from[b - 1] : 0, first = count;
+    clear(set);
+    for (word k = least(n, (b + 1) * BLOCK) - 1; k >= b * BLOCK; k--)
+      for (word v = start[k]; v < start[k + 1]; v++)
+        if (add(set, pool[v])) { pairs[2 * count] = pool[v]; pairs[2 * count + 1] = tile[k]; count++; }
+    for (word v = before; v < first; v++)
+      if (add(set, pairs[2 * v])) { pairs[2 * count] = pairs[2 * v]; pairs[2 * count + 1] = pairs[2 * v + 1]; count++; }
+    from[b + 1] = count;
   }
-  out[0] = FORMAT; out[1] = n; out[2] = m;
-  word *state = tile + n;
-  const word *was = old_tile + old_n;
-  for (word s = 0; s < S; s++) {
-    const word kind = layout->kind[s], neutral = layout->neutral[s], *value = fresh->value[s];
-    word i = 0, j = first, used = 0;
-    if (kind == ADDITIVE || kind == DISTINCT) state[0] = 0;
-    for (word k = 0; k < n; k++) {
-      const word has_old = i < old_n && old_tile[i] == tile[k], has_new = j < end && fresh->tile[j] == tile[k];
-      if (kind == ADDITIVE) {
-        state[k + 1] = state[k] + (has_old ? was[i + 1] - was[i] : 0) + (has_new ? value[j] : 0);
-      } else if (kind == DISTINCT) {
-        const word *old_pool = was + old_n + 1, *pool = fresh->pool[s];
-        used += unite(has_old ? old_pool + was[i] : 0, has_old ? old_pool + was[i + 1] : 0,
-                      has_new ? pool + value[j] : 0, has_new ? pool + value[j + 1] : 0,
-                      layout->cap[s] + 1, state + n + 1 + used);
-        state[k + 1] = used;
-      } else if (kind == LAST) {
-        /* the pair's times stand right before: last_at of both sides */
-        const word *old_at = was - old_n - blocks(old_n), *new_at = fresh->value[s - 1];
-        const word a = has_old ? old_at[i] : neutral, b = has_new ? new_at[j] : neutral;
-        if (a > b || (a == b && has_old && (!has_new || was[i] >= value[j]))) state[k] = has_old ? was[i] : neutral;
-        else state[k] = has_new ? value[j] : neutral;
-      } else {
-        word found = has_old ? was[i] : neutral;
-        state[k] = has_new ? better(kind, found, value[j]) : found;
-      }
-      i += has_old; j += has_new;
-    }
-    if (kind == LEAST || kind == GREATEST || kind == LAST_AT)
-      for (word b = 0; b < blocks(n); b++) {
-        word best = neutral;
-        for (word k = b * BLOCK; k < n && k < (b + 1) * BLOCK; k++) best = better(kind, best, state[k]);
-        state[n + b] = best;
-      }
-    if (old) was = skip_tiles(layout, s, old_n, was);
-    state = (word *)skip_tiles(layout, s, n, state);
-  }
-  for (word part = 0; part < 2; part++) {
-    const word *given = part ? late->available : late->tile;
-    for (word i = 0; i < old_m; i++) *state++ = was[i];
-    for (word i = late_first; i < late_end; i++) *state++ = given[i];
-    if (old) was += old_m;
-  }
-  for (word s = 0; s < S; s++) {
-    const word *value = late->value[s];
-    if (layout->kind[s] != DISTINCT) {
-      for (word i = 0; i < old_m; i++) *state++ = was[i];
-      for (word i = late_first; i < late_end; i++) *state++ = value[i];
-      if (old) was += old_m;
-      continue;
-    }
-    word used = 0, *pool = state + m + 1;
-    const word *old_pool = was + old_m + 1;
-    state[0] = 0;
-    for (word i = 0; i < old_m; i++) {
-      for (word v = was[i]; v < was[i + 1]; v++) pool[used++] = old_pool[v];
-      state[i + 1] = used;
-    }
-    for (word i = late_first; i < late_end; i++) {
-      for (word v = value[i]; v < value[i + 1]; v++) pool[used++] = late->pool[s][v];
-      state[old_m + 1 + i - late_first] = used;
-    }
-    if (old) was += old_m + 1 + was[old_m];
-    state = pool + used;
-  }
-  return state - out;
+  return pairs + 2 * count;
 }
 
-/* Records of several entities, each as merge_record, one after the other into out; ends[i] is where record i ends. */
-void merge_records(const Layout *layout, word count, const word *const *old, const Rows *fresh, const word *first,
-                   const Rows *late, const word *late_first, word *out, word *ends) {
-  word at = 0;
-  for (word i = 0; i < count; i++) {
-    at += merge_record(layout, old[i], fresh, first[i], first[i + 1], late, late_first[i], late_first[i + 1], out + at);
-    ends[i] = at;
+/* One state of `count` joined rows, whose numbers on both sides are given; returns where it ends. */
+static word *write_state(const Layout *layout, word s, const Side *one, const Side *other, const word *rows,
+                         const word *other_rows, word count, const word *tiles, Set *set, word *out) {
+  const word kind = layout->kind[s];
+  if (kind == DISTINCT) {
+    out[0] = 0;
+    for (word k = 0; k < count; k++) {
+      const word *end, *other_end, *mine = pool_of(one, rows[k], s, &end);
+      const word *theirs = pool_of(other, other_rows[k], s, &other_end);
+      out[k + 1] = out[k] + unite(mine, end, theirs, other_end, layout->cap[s] + 1, out + count + 1 + out[k]);
+    }
+    word *end = out + count + 1 + out[count];
+    set->most = layout->cap[s] + 1;
+    return tiles ? write_lists(tiles, count, out, end, set) : end;
   }
+  if (kind == ADDITIVE && tiles) {
+    *out++ = 0;
+    for (word k = 0; k < count; k++)
+      out[k] = out[k - 1] + scalar(layout, one, rows[k], s) + scalar(layout, other, other_rows[k], s);
+    return out + count;
+  }
+  for (word k = 0; k < count; k++) {
+    const word mine = scalar(layout, one, rows[k], s), theirs = scalar(layout, other, other_rows[k], s);
+    if (kind == ADDITIVE) out[k] = mine + theirs;
+    else if (kind != LAST) out[k] = better(kind, mine, theirs);
+    else {                              /* the times stand right before */
+      word at = scalar(layout, one, rows[k], s - 1);
+      out[k] = mine;
+      take_last(&at, out + k, scalar(layout, other, other_rows[k], s - 1), theirs);
+    }
+  }
+  word *best = out + count;
+  if (!tiles || kind == ADDITIVE || kind == LAST) return best;
+  for (word b = 0; b < blocks(count); b++) {
+    best[b] = layout->neutral[s];
+    for (word k = b * BLOCK; k < least(count, (b + 1) * BLOCK); k++) best[b] = better(kind, best[b], out[k]);
+  }
+  return best + blocks(count);
+}
+
+/* Which whole rows share a tile: their numbers on both sides, and the tiles; returns how many. */
+static word pair_tiles(const Cells *one, const Cells *other, word *rows, word *other_rows, word *tile) {
+  word n = 0;
+  for (word i = 0, j = 0; i < one->n || j < other->n; n++) {
+    const word mine = i < one->n && (j == other->n || one->tile[i] <= other->tile[j]);
+    const word theirs = j < other->n && (i == one->n || other->tile[j] <= one->tile[i]);
+    tile[n] = mine ? one->tile[i] : other->tile[j];
+    rows[n] = mine ? WHOLE - i++ : NONE;
+    other_rows[n] = theirs ? WHOLE - j++ : NONE;
+  }
+  return n;
+}
+
+/* The first row of a side in a split tile, and one past the last: its parts, or its whole tile as what was on time. */
+static void rows_in(const Side *side, word tile, word *part, word *first, word *end) {
+  *first = *part;
+  while (*part < side->parts.n && side->parts.tile[*part] == tile) ++*part;
+  *end = *part;
+  if (*first < *end) return;
+  const word i = position(side->whole.tile, side->whole.n, tile);
+  if (i == side->whole.n || side->whole.tile[i] != tile) return;
+  *first = WHOLE - i; *end = *first + 1;
+}
+
+static word arrival(const Side *side, word row) { return row <= WHOLE ? 0 : side->parts.available[row]; }
+
+/* Which parts share tile and arrival, in tiles from `settled` on, as pair_tiles. */
+static word pair_parts(const Side *one, const Side *other, word settled, word *rows, word *other_rows, word *tile,
+                       word *available) {
+  word p = position(one->parts.tile, one->parts.n, settled);
+  word q = position(other->parts.tile, other->parts.n, settled), m = 0;
+  while (p < one->parts.n || q < other->parts.n) {
+    const word mine = p < one->parts.n && (q == other->parts.n || one->parts.tile[p] <= other->parts.tile[q]);
+    const word at = mine ? one->parts.tile[p] : other->parts.tile[q];
+    word i, i_end, j, j_end;
+    rows_in(one, at, &p, &i, &i_end);
+    rows_in(other, at, &q, &j, &j_end);
+    for (; i < i_end || j < j_end; m++) {
+      const word first = i < i_end && (j == j_end || arrival(one, i) <= arrival(other, j));
+      const word second = j < j_end && (i == i_end || arrival(other, j) <= arrival(one, i));
+      tile[m] = at; available[m] = first ? arrival(one, i) : arrival(other, j);
+      rows[m] = first ? i++ : NONE;
+      other_rows[m] = second ? j++ : NONE;
+    }
+  }
+  return m;
+}
+
+/* Append to `out` the record of what both sides hold; parts of tiles before `settled` are left out. */
+static int join(const Layout *layout, const Side *one, const Side *other, word settled, Memory *out, Memory *work) {
+  const word most_n = one->whole.n + other->whole.n, most_m = 2 * (one->parts.n + other->parts.n);
+  word words = HEADER + most_n + 2 * most_m, slots = 2;
+  for (word s = 0; s < layout->states; s++) {
+    words += most_n + blocks(most_n) + 2 + most_m;
+    if (layout->kind[s] != DISTINCT) continue;
+    const word pool = pool_size(&one->whole, s) + pool_size(&other->whole, s);
+    const word listed = least(pool, layout->cap[s] + 1);
+    words += 2 * pool + pool_size(&one->parts, s) + pool_size(&other->parts, s) + 2 * blocks(most_n) * listed + 1;
+    if (set_size(listed) > slots) slots = set_size(listed);
+  }
+  if (!reserve(out, out->used + words) || !reserve(work, 2 * (most_n + most_m) + slots)) return NO_MEMORY;
+  Set set = {work->words, slots, 0, 0};
+  word *rows = work->words + slots, *other_rows = rows + most_n;
+  word *record = out->words + out->used, *tile = record + HEADER;
+  const word n = pair_tiles(&one->whole, &other->whole, rows, other_rows, tile);
+  word *at = tile + n;
+  for (word s = 0; s < layout->states; s++)
+    at = write_state(layout, s, one, other, rows, other_rows, n, tile, &set, at);
+  rows = other_rows + most_n; other_rows = rows + most_m;
+  word *part_tile = at;
+  const word m = pair_parts(one, other, settled, rows, other_rows, part_tile, part_tile + most_m);
+  for (word k = 0; k < m; k++) part_tile[m + k] = part_tile[most_m + k];
+  at = part_tile + 2 * m;
+  for (word s = 0; s < layout->states; s++)
+    at = write_state(layout, s, one, other, rows, other_rows, m, 0, &set, at);
+  record[0] = FORMAT; record[1] = n; record[2] = m; record[3] = part_tile - record;
+  out->used = at - out->words;
+  return DONE;
+}
+
+/* Two empty sides with room for the states' pointers. */
+static int two_sides(const Layout *layout, Side *sides, Memory *memory) {
+  const word S = layout->states;
+  if (!reserve(memory, 8 * S + 1)) return 0;
+  const word **at = (const word **)memory->words;
+  static const word nothing[1];
+  for (word i = 0; i < 4; i++) {
+    Cells *cells = i % 2 ? &sides[i / 2].parts : &sides[i / 2].whole;
+    cells->n = 0; cells->tile = nothing; cells->available = nothing;
+    cells->value = at; cells->pool = at + S;
+    at += 2 * S;
+  }
+  return 1;
+}
+
+/* Records with more rows, one after the other in `out`: record i takes whole rows whole_first[i] to whole_first[i + 1]
+   and parts likewise; ends[i] is where it ends. */
+int add_rows(const Layout *layout, word count, const word *const *old, const Rows *whole, const word *whole_first,
+             const Rows *parts, const word *parts_first, Memory *out, word *ends) {
+  Memory work = {0, 0, 0}, pointers = {0, 0, 0};
+  Side sides[2];
+  int failed = two_sides(layout, sides, &pointers) ? DONE : NO_MEMORY;
+  for (word i = 0; i < count && !failed; i++) {
+    if (old[i] && old[i][0] != FORMAT) { failed = OTHER_FORMAT; break; }
+    open_record(layout, old[i], sides);
+    open_rows(layout, whole, whole_first[i], whole_first[i + 1], &sides[1].whole);
+    open_rows(layout, parts, parts_first[i], parts_first[i + 1], &sides[1].parts);
+    failed = join(layout, sides, sides + 1, EMPTY, out, &work);
+    ends[i] = out->used;
+  }
+  free(work.words);
+  free(pointers.words);
+  return failed;
+}
+
+/* Records joined in pairs: of each the tiles in [range[2 * i], range[2 * i + 1]); as add_rows. */
+int join_records(const Layout *layout, word count, const word *const *one, const word *range, const word *const *other,
+                 const word *other_range, word settled, Memory *out, word *ends) {
+  Memory work = {0, 0, 0}, pointers = {0, 0, 0};
+  Side sides[2];
+  int failed = two_sides(layout, sides, &pointers) ? DONE : NO_MEMORY;
+  for (word i = 0; i < count && !failed; i++) {
+    for (word side = 0; side < 2; side++) {
+      const word *record = side ? other[i] : one[i], *between = (side ? other_range : range) + 2 * i;
+      if (record && record[0] != FORMAT) failed = OTHER_FORMAT;
+      if (failed || !record) { sides[side].whole.n = sides[side].parts.n = 0; continue; }
+      open_record(layout, record, sides + side);
+      narrow(layout, &sides[side].whole, between[0], between[1]);
+      narrow(layout, &sides[side].parts, between[0], between[1]);
+    }
+    if (!failed) failed = join(layout, sides, sides + 1, settled, out, &work);
+    ends[i] = out->used;
+  }
+  free(work.words);
+  free(pointers.words);
+  return failed;
 }

@@ -15,24 +15,30 @@ from bottega import toolchain
 from bottega.errors import StorageError, Unavailable, Unsupported
 from bottega.features.chunks import check_format
 from bottega.features.definition import Layout
-from bottega.features.tiles import Cells
+from bottega.features.tiles import Cells, Tiles
 
 SOURCE = Path(__file__).with_name("kernel.c")
 MOST_WINDOWS = 64
+MOST_AT_ONCE = 3
+"""Records of one entity that are read without an array of them."""
 _DECLARATIONS = """
 typedef long long word;
 typedef struct {
-  word tile_us, states, windows, features, ttl;
+  word tile_us, states, windows, features, ttl, unsettled;
   const word *kind, *cap, *neutral, *window;
   const word *numerator, *counted, *of_window, *squares, *divide, *scale;
   const double *fallback;
 } Layout;
 typedef struct { const word *tile, *available; const word *const *value; const word *const *pool; } Rows;
+typedef struct { word *words, used, room; } Memory;
 int read_windows(const Layout *, word rows, const word *at_us, const word *start, const word *const *records,
                  double *values, double *age_s, word *totals);
-int read_one(const Layout *, word at_us, word count, const void *one, const void *other, double *values);
-void merge_records(const Layout *, word count, const word *const *old, const Rows *fresh, const word *first,
-                   const Rows *late, const word *late_first, word *out, word *ends);
+int read_one(const Layout *, word at_us, const void *one, const void *two, const void *three, double *values);
+int add_rows(const Layout *, word count, const word *const *old, const Rows *whole, const word *whole_first,
+             const Rows *parts, const word *parts_first, Memory *out, word *ends);
+int join_records(const Layout *, word count, const word *const *one, const word *range, const word *const *other,
+                 const word *other_range, word settled, Memory *out, word *ends);
+void release(word *words);
 """
 _KINDS = {"min": 1, "max": 2, "last_at": 3, "last": 4, "distinct": 5}
 
@@ -53,7 +59,7 @@ def build(folder: Path | None = None) -> Path | None:
 
 
 class Kernel:
-    """The library's two functions on numpy arrays and a storage's buffers."""
+    """The library's functions on numpy arrays and a storage's buffers."""
 
     def __init__(self, path: Path) -> None:
         import cffi
@@ -67,86 +73,107 @@ class Kernel:
         self._layouts: dict[int, tuple[Layout, Any, list[Any]]] = {}
 
     def read_one(
-        self, layout: Layout, records: Sequence[bytes | memoryview], at_us: int
+        self, layout: Layout, records: Sequence[bytes | memoryview | None], at_us: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One entity's features at a moment: values (features + 1, 1), the last being age_s (1,) float64."""
-        if len(records) > 2:
-            return self.read(layout, records, np.arange(len(records)), np.array([0, len(records)]), np.array([at_us]))
-        view, pointer = self._view, self._layout(layout)
+        """One entity's features at a moment from its records, None for those that are not there.
+
+        Values (features + 1, 1), the last being age_s (1,) float64.
+        """
+        if len(records) > MOST_AT_ONCE:
+            return self.read(layout, records, np.array([0, len(records)]), np.array([at_us]))
+        view, kind, null = self._view, self._bytes, self._null
         found = np.empty((layout.room, 1))
-        one = view(self._bytes, records[0]) if records else self._null
-        other = view(self._bytes, records[1]) if len(records) == 2 else self._null
-        failed = self._read_one(pointer, at_us, len(records), one, other, view(self._doubles, found))
+        held = [null if content is None else view(kind, content) for content in records]
+        held += [null] * (MOST_AT_ONCE - len(held))
+        failed = self._read_one(self._layout(layout), at_us, *held, view(self._doubles, found))
         if failed:
-            _explain(failed, records)
+            raise _explained(failed, records)
         return found, found[-1]
 
     def read(
         self,
         layout: Layout,
         records: Sequence[bytes | memoryview | None],
-        which: np.ndarray,
         start: np.ndarray,
         at_us: np.ndarray,
         totals: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Features of rows (batch,), each at `at_us`: values (features, batch) and age_s (batch,) float64.
 
-        Row i reads the records `which[start[i]]` to `which[start[i + 1] - 1]`. `totals` (states, W, batch) int64 takes
-        the window totals, where given.
+        Row i is told by the records start[i] to start[i + 1], None for those that are not there. `totals` (states, W,
+        batch) int64 takes the window totals, where given.
         """
-        ffi, view, kind = self._ffi, self._view, self._integers
+        ffi = self._ffi
         values, age_s = np.empty((len(layout.numerator), len(at_us))), np.empty(len(at_us))
-        buffers = [ffi.NULL if content is None else view(kind, content) for content in records]
-        pointers = ffi.new("word *[]", [buffers[i] for i in which.tolist()])
         failed = self._library.read_windows(
             self._layout(layout),
             len(at_us),
             self._words(at_us),
             self._words(start),
-            pointers,
+            self._pointers(records),
             ffi.from_buffer("double[]", values),
             ffi.from_buffer("double[]", age_s),
             ffi.NULL if totals is None else self._words(totals),
         )
         if failed:
-            _explain(failed, records)
+            raise _explained(failed, records)
         return values, age_s
 
-    def merge(
+    def add_rows(
         self,
         layout: Layout,
         old: Sequence[bytes | memoryview | None],
-        on_time: Cells,
-        first: np.ndarray,
-        late: Cells,
-        late_first: np.ndarray,
+        tiles: Tiles,
+        whole_first: np.ndarray,
+        parts_first: np.ndarray,
     ) -> list[memoryview]:
-        """Records with more cells: record i takes on-time cells first[i] to first[i + 1], and late ones likewise."""
-        ffi, view, kind = self._ffi, self._view, self._integers
-        for content in old:
-            if content is not None:
-                check_format(int.from_bytes(content[:8], "little", signed=True))
-        room = sum(len(content) for content in old if content is not None) // 8 + _room(layout, on_time, late, len(old))
-        out, ends = np.empty(room, np.int64), np.empty(len(old), np.int64)
-        buffers = [ffi.NULL if content is None else view(kind, content) for content in old]
-        fresh, kept = self._rows(layout, on_time)
-        more, also_kept = self._rows(layout, late)
-        self._library.merge_records(
-            self._layout(layout),
-            len(old),
-            ffi.new("word *[]", buffers),
-            fresh,
-            self._words(first),
-            more,
-            self._words(late_first),
-            self._words(out),
-            self._words(ends),
-        )
+        """Records with more rows: record i takes whole tiles whole_first[i] to whole_first[i + 1], parts likewise."""
+        whole, kept = self._rows(layout, tiles.whole)
+        parts, also_kept = self._rows(layout, tiles.parts)
+        first, also_first = self._words(whole_first), self._words(parts_first)
+        found = self._joined(self._library.add_rows, layout, old, (), whole, first, parts, also_first)
         del kept, also_kept
-        whole = memoryview(out.view(np.uint8))  # type: ignore[arg-type]
-        cuts = [0, *(8 * ends).tolist()]
-        return [whole[begin:end] for begin, end in itertools.pairwise(cuts)]
+        return found
+
+    def join(
+        self,
+        layout: Layout,
+        one: Sequence[bytes | memoryview | None],
+        ranges: np.ndarray,
+        other: Sequence[bytes | memoryview | None],
+        other_ranges: np.ndarray,
+        settled: int,
+    ) -> list[memoryview]:
+        """Records joined in pairs, of each the tiles in its range (n, 2), without parts of tiles before `settled`."""
+        pointers, other_range = self._pointers(other), self._words(other_ranges)
+        range_ = self._words(ranges)
+        return self._joined(self._library.join_records, layout, one, other, range_, pointers, other_range, settled)
+
+    def _joined(
+        self,
+        function: Any,
+        layout: Layout,
+        one: Sequence[bytes | memoryview | None],
+        other: Sequence[bytes | memoryview | None],
+        *arguments: Any,
+    ) -> list[memoryview]:
+        """What a function makes of records, one after the other in memory of its own."""
+        if not one:
+            return []
+        ffi = self._ffi
+        out, ends = ffi.new("Memory *"), np.empty(len(one), np.int64)
+        failed = function(
+            self._layout(layout), len(one), self._pointers(one), *arguments, out, ffi.from_buffer("word[]", ends)
+        )
+        owned = ffi.gc(out.words, self._library.release)
+        if failed:
+            raise _explained(failed, [*one, *other])
+        whole = memoryview(ffi.buffer(owned, 8 * out.used))  # keeps the memory for as long as a part of it is in use
+        return [whole[begin:end] for begin, end in itertools.pairwise([0, *(8 * ends).tolist()])]
+
+    def _pointers(self, records: Sequence[bytes | memoryview | None]) -> Any:
+        view, kind, null = self._view, self._integers, self._null
+        return self._ffi.new("word *[]", [null if content is None else view(kind, content) for content in records])
 
     def _rows(self, layout: Layout, cells: Cells) -> tuple[Any, list[Any]]:
         ffi, kept = self._ffi, []
@@ -200,19 +227,15 @@ class Kernel:
             "windows": len(layout.windows),
             "features": len(layout.numerator),
             "ttl": layout.ttl,
+            "unsettled": layout.unsettled,
         }
         return self._ffi.new("Layout *", {**sizes, **pointers}), list(pointers.values())
 
 
-def _room(layout: Layout, on_time: Cells, late: Cells, records: int) -> int:
-    """Words that new cells may add to records at most: block sums may grow by one a record and state."""
-    words = (len(on_time) + len(late)) * (2 * len(layout.states) + 2) + records * (3 * len(layout.states) + 3)
-    return words + sum(len(values) for part in (on_time, late) for _, values in part.sets.values())
-
-
-def _explain(failed: int, records: Sequence[bytes | memoryview | None]) -> None:
+def _explained(failed: int, records: Sequence[bytes | memoryview | None]) -> MemoryError:
+    """Raise IntegrityError for the first record of another format; the other failure is a lack of memory."""
     if failed == 1:
         for content in records:
             if content is not None:
                 check_format(int.from_bytes(content[:8], "little", signed=True))
-    raise MemoryError("The feature kernel has no memory left.")
+    return MemoryError("The feature kernel has no memory left.")

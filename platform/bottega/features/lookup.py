@@ -1,4 +1,4 @@
-"""Looking values up: which chunks a batch of keys and moments touches, and what they say."""
+"""Looking values up: which records a batch of keys and moments touches, and what they say."""
 
 import itertools
 
@@ -6,13 +6,14 @@ import numpy as np
 
 from bottega.errors import InvalidInput
 from bottega.features import chunks, kernel
-from bottega.features.chunks import CHUNK
 from bottega.features.definition import Definition, Layout
-from bottega.features.records import CHUNK_ID, LAST_CHUNK, Entry
+from bottega.features.records import LAST_SPAN, SPAN, SPAN_ID, TAIL, Entry
 from bottega.features.storage import Content, Reading
 
 Found = tuple[np.ndarray, np.ndarray]
 """Values (features, batch) float64, NaN where there is none, and age_s (batch,) float64, NaN without any event."""
+
+FEW = 1000
 
 
 def look_up(transaction: Reading, entry: Entry, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Found:
@@ -39,49 +40,52 @@ def _whole_numbers(entry: Entry, keys: tuple[np.ndarray, ...]) -> tuple[int, ...
 
 def _one(transaction: Reading, entry: Entry, keys: tuple[int, ...], at_us: int) -> Found:
     layout, prefix = entry.layout, entry.entity_prefix(keys)
-    now = at_us // layout.tile_us
-    first, last = (now - layout.longest) // CHUNK, (now - 1) // CHUNK
-    chunks_of = range(first if first > 0 else 0, (last if last < LAST_CHUNK else LAST_CHUNK) + 1)
-    found = transaction.get_many([prefix + CHUNK_ID.pack(chunk) for chunk in chunks_of])
-    records = [content for content in found if content is not None]
+    records = transaction.get_many([prefix + end for end in _ends(layout, at_us // layout.tile_us)])
     compiled = kernel.load()
     if compiled is not None:
         return compiled.read_one(layout, records, at_us)
-    return _by_numpy(layout, [records], np.array([at_us]))
+    return _by_numpy(layout, records, np.array([0, len(records)]), np.array([at_us]))
 
 
 def _many(
     transaction: Reading, entry: Entry, known: np.ndarray, keys: tuple[np.ndarray, ...], at_us: np.ndarray
 ) -> Found:
     layout = entry.layout
-    now = at_us // layout.tile_us
-    first = np.maximum((now - layout.longest) // CHUNK, 0)
-    last = np.minimum((now - 1) // CHUNK, LAST_CHUNK)
-    count = np.where(known, np.maximum(last - first + 1, 0), 0)
-    row = np.repeat(np.arange(len(at_us)), count)
-    chunk = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    names = entry.chunk_keys(tuple(key[row] for key in keys), chunk)
-    position = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    contents = transaction.get_many(list(position))
-    which = np.fromiter(map(position.__getitem__, names), np.int64, len(names))
-    there = np.array([content is not None for content in contents], bool)[which]
-    which, row = which[there], row[there]
-    start = np.searchsorted(row, np.arange(len(at_us) + 1))
+    prefixes = entry.entity_prefixes(keys, len(at_us))
+    nows = (at_us // layout.tile_us).tolist()
+    ends_of = {now: _ends(layout, now) for now in set(nows)}
+    ends = [ends_of[now] if there else () for now, there in zip(nows, known.tolist(), strict=True)]
+    names = [prefix + end for prefix, mine in zip(prefixes, ends, strict=True) for end in mine]
+    start = np.array([0, *itertools.accumulate(map(len, ends))])
+    records = _get_each_once(transaction, names)
     compiled = kernel.load()
     if compiled is not None:
-        return compiled.read(layout, contents, which, start, at_us)
-    rows = [
-        [c for c in map(contents.__getitem__, which[a:b]) if c is not None]
-        for a, b in itertools.pairwise(start.tolist())
-    ]
-    return _by_numpy(layout, rows, at_us)
+        return compiled.read(layout, records, start, at_us)
+    return _by_numpy(layout, records, start, at_us)
 
 
-def _by_numpy(layout: Layout, rows: list[list[Content]], at_us: np.ndarray) -> Found:
-    totals = np.empty((len(layout.states), len(layout.windows), len(rows)), np.int64)
-    age_s = np.empty(len(rows))
-    for i, (records, at) in enumerate(zip(rows, at_us.tolist(), strict=True)):
-        totals[:, :, i], age_s[i] = chunks.window_totals(layout, records, at)
+def _ends(layout: Layout, now: int) -> tuple[bytes, ...]:
+    """How the keys of the records end that have the windows before tile `now`."""
+    first, last = (now - layout.longest) // SPAN, (now - 1) // SPAN
+    spans = range(first if first > 0 else 0, (last if last < LAST_SPAN else LAST_SPAN) + 1)
+    return (TAIL, *map(SPAN_ID.pack, spans))
+
+
+def _get_each_once(transaction: Reading, names: list[bytes]) -> list[Content | None]:
+    """The contents of keys, of which large batches have many more than once."""
+    if len(names) < FEW:
+        return transaction.get_many(names)
+    different = list(dict.fromkeys(names))
+    content = dict(zip(different, transaction.get_many(different), strict=True))
+    return [content[name] for name in names]
+
+
+def _by_numpy(layout: Layout, records: list[Content | None], start: np.ndarray, at_us: np.ndarray) -> Found:
+    totals = np.empty((len(layout.states), len(layout.windows), len(at_us)), np.int64)
+    age_s = np.empty(len(at_us))
+    for i, ((first, end), at) in enumerate(zip(itertools.pairwise(start.tolist()), at_us.tolist(), strict=True)):
+        mine = [content for content in records[first:end] if content is not None]
+        totals[:, :, i], age_s[i] = chunks.window_totals(layout, mine, at)
     return layout.values(totals), age_s
 
 

@@ -197,8 +197,7 @@ class OnlineStore:
         def change(transaction: Writing) -> None:
             known = self._known(transaction, view_name)
             if known is not None:
-                layout = known.layout
-                records.trim_tiles(transaction, known, before_us // layout.tile_us - layout.longest, before_us)
+                records.trim_tiles(transaction, known, before_us)
 
         self._storage.write(change)
 

@@ -1,11 +1,16 @@
-"""What lies in the online store: definitions, the stream's state, entities' chunks and event ids, as keys and bytes.
+"""What lies in the online store: definitions, the stream's state, entities' records and event ids, as keys and bytes.
 
-Keys: `view:<name>` and `stream:<name>` as text; a chunk's key is a zero byte, the view's number, the entity's keys and
-the chunk's number; the ids of a tile's events lie under a one byte, the view's number, the source's and the tile.
+Keys: `view:<name>` and `stream:<name>` as text; a record's key is a zero byte, the view's number, the entity's keys and
+the number of the span of tiles that it covers; the ids of a tile's events lie under a one byte, the view's number, the
+source's and the tile.
+
+New events go to an entity's record TAIL, whatever their tile, so that one event rewrites little; a tail that has grown
+is joined into the records of its spans. A read takes the tail and the spans together.
 """
 
 import itertools
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,16 +18,20 @@ import numpy as np
 
 from bottega.errors import Conflict, InvalidInput
 from bottega.features import chunks, kernel
-from bottega.features.chunks import CHUNK
+from bottega.features.chunks import EVER, HEADER, Chunk
 from bottega.features.definition import Definition, Layout, layout_of
 from bottega.features.storage import Content, Reading, Writing
-from bottega.features.tiles import Cells, Tiles
+from bottega.features.tiles import Tiles
 
-_CHUNKS, _IDS = b"\0", b"\1"
-_NUMBER, CHUNK_ID, _TILE = struct.Struct(">I"), struct.Struct(">I"), struct.Struct(">q")
-LAST_CHUNK = 2**32 - 1
-"""The largest number of a chunk."""
-RECORDS_AT_ONCE = 4096
+_ENTITIES, _IDS = b"\0", b"\1"
+_NUMBER, SPAN_ID, _TILE = struct.Struct(">I"), struct.Struct(">I"), struct.Struct(">q")
+SPAN = 8192
+"""Tiles that one record covers: 28 days of five minutes."""
+LAST_SPAN = 2**32 - 2
+TAIL = SPAN_ID.pack(2**32 - 1)
+TAIL_BYTES = 1900
+"""A tail's size from which it is joined into its spans: LMDB keeps larger values in pages of their own."""
+RECORDS_AT_ONCE = 512
 _LONGEST_KEY = 400
 
 
@@ -41,7 +50,7 @@ class Stream(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A view in the store: the prefixes of its chunks' and ids' keys, its definition, and the layout that follows.
+    """A view in the store: the prefixes of its records' and ids' keys, its definition, and the layout that follows.
 
     `names` maps a feature to its place; `numbers` is how many whole-number keys an entity has, -1 for text keys.
     """
@@ -61,27 +70,25 @@ class Entry:
         definition = stored.definition
         names = {feature.name: i for i, feature in enumerate(definition.features)}
         numbers = -1 if definition.key_dtype == "string" else len(definition.keys)
-        return cls(_CHUNKS + number, _IDS + number, definition, layout_of(definition), names, numbers)
+        return cls(_ENTITIES + number, _IDS + number, definition, layout_of(definition), names, numbers)
 
-    def chunk_keys(self, keys: tuple[np.ndarray, ...], chunk: np.ndarray) -> list[bytes]:
-        """The records' keys of entities and chunks, (n,) each; whole-number keys in one go.
+    def entity_prefixes(self, keys: tuple[np.ndarray, ...], size: int) -> list[bytes]:
+        """What the keys of entities' records begin with, (size,) each; whole-number keys in one go.
 
         InvalidInput for a text key that is too long or holds a zero character.
         """
         if self.definition.key_dtype == "string":
-            texts = zip(*keys, strict=True) if keys else itertools.repeat(())
-            return [self._text_prefix(text) + CHUNK_ID.pack(c) for text, c in zip(texts, chunk.tolist(), strict=False)]
-        start, width = len(self.prefix), len(self.prefix) + 8 * len(keys) + 4
-        packed = np.empty((len(chunk), width), np.uint8)
+            return [self._text_prefix(texts) for texts in zip(*keys, strict=True)] if keys else [self.prefix] * size
+        start, width = len(self.prefix), len(self.prefix) + 8 * len(keys)
+        packed = np.empty((size, width), np.uint8)
         packed[:, :start] = np.frombuffer(self.prefix, np.uint8)
         for i, key in enumerate(keys):
             packed[:, start + 8 * i : start + 8 * (i + 1)] = key.astype(">i8").view(np.uint8).reshape(-1, 8)
-        packed[:, -4:] = chunk.astype(">u4").view(np.uint8).reshape(-1, 4)
         whole = packed.tobytes()
         return [whole[i : i + width] for i in range(0, len(whole), width)]
 
     def entity_prefix(self, keys: tuple[int, ...]) -> bytes:
-        """What the records' keys of an entity with whole-number keys begin with."""
+        """What the keys of the records of an entity with whole-number keys begin with."""
         return self.prefix + (_TILE.pack(keys[0]) if len(keys) == 1 else b"".join(map(_TILE.pack, keys)))
 
     def _text_prefix(self, keys: tuple[object, ...]) -> bytes:
@@ -140,77 +147,143 @@ def declare(transaction: Writing, definition: Definition) -> Entry:
     return Entry.decode(content)
 
 
+def span_ids(first_tile: int, last_tile: int) -> list[bytes]:
+    """How the keys of the records end that cover tiles first to last; only spans that a record can have."""
+    first, last = max(first_tile // SPAN, 0), min(last_tile // SPAN, LAST_SPAN)
+    return [SPAN_ID.pack(span) for span in range(first, last + 1)]
+
+
 def write_tiles(transaction: Writing, entry: Entry, tiles: Tiles) -> None:
     """Add tiles to what the store has."""
-    on_time, late = _codes(tiles.on_time), _codes(tiles.late)
-    codes = np.union1d(on_time, late)
-    first = np.append(np.searchsorted(on_time, codes), len(on_time))
-    late_first = np.append(np.searchsorted(late, codes), len(late))
-    entity, chunk = codes >> 32, codes & LAST_CHUNK
-    for begin in range(0, len(codes), RECORDS_AT_ONCE):
-        part = slice(begin, begin + RECORDS_AT_ONCE)
-        edges = slice(begin, begin + RECORDS_AT_ONCE + 1)
-        keys = entry.chunk_keys(tuple(key[entity[part]] for key in tiles.keys), chunk[part])
-        old = transaction.get_many(keys)
-        merged = _merge(entry.layout, old, tiles, first[edges], late_first[edges])
-        transaction.put_many(list(zip(keys, merged, strict=True)))
+    _check_tiles(tiles.whole.tile)
+    entities = int(tiles.whole.entity[-1]) + 1 if len(tiles.whole) else 0
+    edges = np.arange(entities + 1)
+    whole_first, parts_first = (np.searchsorted(cells.entity, edges) for cells in (tiles.whole, tiles.parts))
+    for begin in range(0, entities, RECORDS_AT_ONCE):
+        some = slice(begin, min(begin + RECORDS_AT_ONCE, entities))
+        prefixes = entry.entity_prefixes(tuple(key[some] for key in tiles.keys), some.stop - begin)
+        old = transaction.get_many([prefix + TAIL for prefix in prefixes])
+        bounds = slice(begin, some.stop + 1)
+        grown = _add_rows(entry.layout, old, tiles, whole_first[bounds], parts_first[bounds])
+        large = [i for i, content in enumerate(grown) if len(content) > TAIL_BYTES]
+        _join_spans(transaction, entry, [prefixes[i] for i in large], [grown[i] for i in large])
+        for i in large:
+            if old[i] is not None:
+                transaction.delete(prefixes[i] + TAIL)
+        small = [i for i, content in enumerate(grown) if len(content) <= TAIL_BYTES]
+        transaction.put_many([(prefixes[i] + TAIL, grown[i]) for i in small])
 
 
-def _codes(cells: Cells) -> np.ndarray:
-    """One ascending number for each cell's entity and chunk."""
-    chunk = cells.tile // CHUNK
-    if len(chunk) and not 0 <= chunk.min() <= chunk.max() <= LAST_CHUNK:
-        wrong = cells.tile[(chunk < 0) | (chunk > LAST_CHUNK)][0]
+def _check_tiles(tile: np.ndarray) -> None:
+    wrong = (tile < 0) | (tile >= SPAN * (LAST_SPAN + 1))
+    if wrong.any():
         raise InvalidInput(
-            f"An event lies in tile {wrong}, which the online store cannot hold.",
+            f"An event lies in tile {tile[wrong][0]}, which the online store cannot hold.",
             next_step="Event times lie after 1970 and within a million years.",
         )
-    return (cells.entity << 32) | chunk
 
 
-def _merge(
-    layout: Layout, old: list[Content | None], tiles: Tiles, first: np.ndarray, late_first: np.ndarray
+def _join_spans(
+    transaction: Writing, entry: Entry, prefixes: Sequence[bytes], tails: Sequence[bytes | memoryview]
+) -> None:
+    """Join tails into the records of the spans in which their tiles lie."""
+    names, parts, ranges = [], [], []
+    for prefix, tail in zip(prefixes, tails, strict=True):
+        words = np.frombuffer(tail, np.int64)
+        for span in np.unique(words[HEADER : HEADER + words[1]] // SPAN).tolist():
+            names.append(prefix + SPAN_ID.pack(span))
+            parts.append(tail)
+            ranges.append((span * SPAN, (span + 1) * SPAN))
+    joined = _join(entry.layout, transaction.get_many(names), [EVER] * len(names), parts, ranges)
+    transaction.put_many(list(zip(names, joined, strict=True)))
+
+
+def _add_rows(
+    layout: Layout, old: list[Content | None], tiles: Tiles, whole_first: np.ndarray, parts_first: np.ndarray
 ) -> list[bytes] | list[memoryview]:
     compiled = kernel.load()
     if compiled is not None:
-        return compiled.merge(layout, old, tiles.on_time, first, tiles.late, late_first)
-    cuts = zip(itertools.pairwise(first.tolist()), itertools.pairwise(late_first.tolist()), strict=True)
+        return compiled.add_rows(layout, old, tiles, whole_first, parts_first)
+    cuts = zip(itertools.pairwise(whole_first.tolist()), itertools.pairwise(parts_first.tolist()), strict=True)
+    more = [Chunk(tiles.whole.take(np.arange(*w)), tiles.parts.take(np.arange(*p))) for w, p in cuts]
     return [
-        chunks.merge(layout, content, tiles.on_time.take(np.arange(*on_time)), tiles.late.take(np.arange(*late)))
-        for content, (on_time, late) in zip(old, cuts, strict=True)
+        chunks.pack(layout, new if content is None else chunks.join(layout, chunks.unpack(content, layout), new))
+        for content, new in zip(old, more, strict=True)
     ]
+
+
+Range = tuple[int, int]
+
+
+def _join(
+    layout: Layout,
+    one: Sequence[Content | None],
+    ranges: Sequence[Range],
+    other: Sequence[Content | None],
+    other_ranges: Sequence[Range],
+    settled: int = EVER[0],
+) -> list[bytes] | list[memoryview]:
+    """Records joined in pairs, of each the tiles in its range, without parts of tiles before `settled`."""
+    compiled = kernel.load()
+    if compiled is not None:
+        return compiled.join(layout, one, np.array(ranges), other, np.array(other_ranges), settled)
+    sides = [
+        [
+            chunks.unpack(c, layout).between(*r) if c is not None else Chunk.empty(layout)
+            for c, r in zip(cs, rs, strict=True)
+        ]
+        for cs, rs in ((one, ranges), (other, other_ranges))
+    ]
+    return [chunks.pack(layout, chunks.join(layout, a, b, settled)) for a, b in zip(*sides, strict=True)]
 
 
 def clear_tiles(transaction: Writing, entry: Entry, first_tile: int, end_tile: int) -> None:
     """Remove a view's tiles first_tile to end_tile (exclusive), with their late events and ids."""
-    for key, content in list(transaction.scan(entry.prefix)):
-        chunk = CHUNK_ID.unpack(key[-4:])[0]
-        if (chunk + 1) * CHUNK <= first_tile or chunk * CHUNK >= end_tile:
-            continue
-        found = chunks.unpack(content, entry.layout)
-        parts = [
-            part.take(np.flatnonzero((part.tile < first_tile) | (part.tile >= end_tile)))
-            for part in (found.on_time, found.late)
-        ]
-        _put_or_delete(transaction, entry.layout, key, parts[0], parts[1])
+    before, after = (EVER[0], first_tile), (end_tile, EVER[1])
+    for names, contents in _all_records(transaction, entry):
+        size = len(names)
+        kept = _join(entry.layout, contents, [before] * size, contents, [after] * size)
+        _put_changed(transaction, names, contents, kept)
     _clear_ids(transaction, entry, first_tile, end_tile)
 
 
-def trim_tiles(transaction: Writing, entry: Entry, first_tile: int, before_us: int) -> None:
-    """Remove tiles before `first_tile` and their ids, and count late events known before a moment as on time."""
-    for key, content in list(transaction.scan(entry.prefix)):
-        found = chunks.fold(entry.layout, chunks.unpack(content, entry.layout), before_us)
-        parts = [part.take(np.flatnonzero(part.tile >= first_tile)) for part in (found.on_time, found.late)]
-        _put_or_delete(transaction, entry.layout, key, parts[0], parts[1])
-    lateness_tiles = -(-entry.definition.lateness_s // entry.definition.tile_s)
-    _clear_ids(transaction, entry, 0, before_us // entry.layout.tile_us - lateness_tiles - 1)
+def trim_tiles(transaction: Writing, entry: Entry, before_us: int) -> None:
+    """Forget what no read at or after a moment needs: old tiles, which events of a tile came late, and old ids."""
+    layout = entry.layout
+    now = before_us // layout.tile_us
+    for names, contents in _all_records(transaction, entry):
+        size, nothing = len(names), [None] * len(names)
+        wanted = [(now - layout.longest, EVER[1])] * size
+        kept = _join(layout, contents, wanted, nothing, wanted, now - layout.unsettled)
+        _put_changed(transaction, names, contents, kept)
+    _clear_ids(transaction, entry, 0, now - layout.unsettled - 1)
 
 
-def _put_or_delete(transaction: Writing, layout: Layout, key: bytes, on_time: Cells, late: Cells) -> None:
-    if len(on_time) or len(late):
-        transaction.put(key, chunks.pack(layout, on_time, late))
-    else:
-        transaction.delete(key)
+def _all_records(transaction: Writing, entry: Entry) -> Iterator[tuple[list[bytes], list[Content | None]]]:
+    """The names and contents of a view's records, some at a time."""
+    names = [name for name, _ in transaction.scan(entry.prefix)]
+    for begin in range(0, len(names), RECORDS_AT_ONCE):
+        some = names[begin : begin + RECORDS_AT_ONCE]
+        yield some, transaction.get_many(some)
+
+
+def _put_changed(
+    transaction: Writing, names: list[bytes], old: list[Content | None], new: Sequence[bytes | memoryview]
+) -> None:
+    """Write the records that are not as they were; what holds no tile any more is removed."""
+    changed = [
+        (name, content)
+        for name, before, content in zip(names, old, new, strict=True)
+        if before is None or len(before) != len(content) or bytes(before) != bytes(content)
+    ]  # all are compared before one is written: a write moves what the old ones show
+    transaction.put_many([(name, content) for name, content in changed if _tile_count(content)])
+    for name, content in changed:
+        if not _tile_count(content):
+            transaction.delete(name)
+
+
+def _tile_count(content: bytes | memoryview) -> int:
+    return int.from_bytes(content[8:16], "little")
 
 
 def _clear_ids(transaction: Writing, entry: Entry, first_tile: int, end_tile: int) -> None:

@@ -1,4 +1,4 @@
-"""Tiles: events added up by entity and tile, as whole numbers; late ones apart, with their arrival."""
+"""Tiles: events added up by entity and tile, as whole numbers; where some came late, also by their arrival."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,13 @@ import numpy as np
 from bottega.features.binding import Events
 from bottega.features.definition import SQUARE_BITS, Definition, Input, State
 
+ON_TIME = 0
+"""Stands for the arrival of all events of a tile that became known before it closed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """States of (entity, tile), or of (entity, tile, arrival), sorted so.
+    """States of (entity, tile), or of (entity, tile, arrival), sorted so and each once.
 
     `entity` (c,) indexes the entities, `tile` (c,) and `available_us` (c,) int64. `state` (states, c) int64 holds the
     scalar states; a distinct state has its different values in `sets`: {state: (start (c + 1,), values)}, each cell's
@@ -39,67 +42,77 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """On-time and late cells of entities, whose `keys` (entities,) each are sorted."""
+    """What events add up to, of entities whose `keys` (entities,) each are sorted.
+
+    `whole` has each tile with all its events. `parts` has once more the tiles to which some came late, split by what
+    was known when: one cell of what was on time, its arrival ON_TIME, and one for each later arrival.
+    """
 
     keys: tuple[np.ndarray, ...]
-    on_time: Cells
-    late: Cells
+    whole: Cells
+    parts: Cells
 
 
 def tiles_of(events: Events, definition: Definition) -> Tiles:
-    """Add events up by entity and tile, late ones also by arrival."""
-    codes = [np.unique(key, return_inverse=True)[1] for key in events.keys]
-    order = np.lexsort(codes[::-1]) if codes else np.arange(len(events))
-    new = changes([code[order] for code in codes], len(order))
-    entity = np.empty(len(order), np.int64)
-    entity[order] = np.cumsum(new) - 1
-    first = order[np.flatnonzero(new)]
+    """Add events up by entity and tile; an event is late that became known after its tile had closed."""
+    keys, entity = _entities(events.keys, len(events))
     late = events.available_us // (definition.tile_s * 1_000_000) > events.tile
+    available_us = np.where(late, events.available_us, ON_TIME)
+    order = np.lexsort((available_us, events.tile, entity)) if late.any() else np.lexsort((events.tile, entity))
+    events, entity, available_us = events.take(order), entity[order], available_us[order]
+    first = np.flatnonzero(changes([entity, events.tile], len(order)))
+    sizes = np.diff(first, append=len(order))
+    split = np.repeat(available_us[first + sizes - 1] != ON_TIME, sizes)
     return Tiles(
-        tuple(key[first] for key in events.keys),
-        _cells(events, entity, np.flatnonzero(~late), definition, by_arrival=False),
-        _cells(events, entity, np.flatnonzero(late), definition, by_arrival=True),
+        keys,
+        _cells(events, entity, np.full(len(order), ON_TIME), definition),
+        _cells(events.take(split), entity[split], available_us[split], definition),
     )
 
 
-def _cells(events: Events, entity: np.ndarray, rows: np.ndarray, definition: Definition, by_arrival: bool) -> Cells:
-    events, entity = events.take(rows), entity[rows]
-    available_us = events.available_us if by_arrival else np.zeros(len(rows), np.int64)
-    order = np.lexsort((available_us, events.tile, entity)) if by_arrival else np.lexsort((events.tile, entity))
-    entity, tile, available_us = entity[order], events.tile[order], available_us[order]
-    first = np.flatnonzero(changes([entity, tile, available_us], len(order)))
+def _entities(keys: tuple[np.ndarray, ...], size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The different keys, sorted, and which of them each row has: (size,) int64."""
+    codes = [np.unique(key, return_inverse=True)[1] for key in keys]
+    order = np.lexsort(codes[::-1]) if codes else np.arange(size)
+    new = changes([code[order] for code in codes], size)
+    entity = np.empty(size, np.int64)
+    entity[order] = np.cumsum(new) - 1
+    return tuple(key[order[new]] for key in keys), entity
+
+
+def _cells(events: Events, entity: np.ndarray, available_us: np.ndarray, definition: Definition) -> Cells:
+    """Add up events that are sorted by entity, tile and arrival."""
+    first = np.flatnonzero(changes([entity, events.tile, available_us], len(events)))
     states, inputs = definition.states, definition.inputs
     state = np.zeros((len(states), len(first)), np.int64)
     sets = {}
     for i, one in enumerate(states):
         if one.kind == "distinct":
-            sets[i] = _sets(events, inputs.index(one.input), order, first, one.cap + 1)
+            sets[i] = _sets(events, inputs.index(one.input), first, one.cap + 1)
         elif one.kind == "last":
-            state[i - 1 : i + 1] = _last(events, inputs.index(one.input), order, first, one)
+            state[i - 1 : i + 1] = _last(events, inputs.index(one.input), first, one)
         elif one.kind != "last_at":
-            state[i] = reduce_runs(one, column_of(events, inputs, one)[order], first)
-    return Cells(entity[first], tile[first], available_us[first], state, sets)
+            state[i] = reduce_runs(one, column_of(events, inputs, one), first)
+    return Cells(entity[first], events.tile[first], available_us[first], state, sets)
 
 
-def _last(events: Events, position: int, order: np.ndarray, first: np.ndarray, state: State) -> np.ndarray:
+def _last(events: Events, position: int, first: np.ndarray, state: State) -> np.ndarray:
     """Time and value of the latest event of each run, of several at the same time the greatest value: (2, runs)."""
     found = np.full((2, len(first)), state.neutral, np.int64)
-    valid = events.valid[position][order]
-    run = np.repeat(np.arange(len(first)), np.diff(first, append=len(order)))[valid]
-    at, value = events.event_us[order][valid], events.values[position][order][valid]
+    valid = events.valid[position]
+    run = np.repeat(np.arange(len(first)), np.diff(first, append=len(valid)))[valid]
+    at, value = events.event_us[valid], events.values[position][valid]
     ranked = np.lexsort((value, at, run))
     ends = np.flatnonzero(np.diff(run[ranked], append=-1))
     found[:, run[ranked][ends]] = at[ranked][ends], value[ranked][ends]
     return found
 
 
-def _sets(
-    events: Events, position: int, order: np.ndarray, first: np.ndarray, most: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _sets(events: Events, position: int, first: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Each run's different values, ascending, at most `most` of them: start (runs + 1,), values."""
-    valid = events.valid[position][order]
-    run = np.repeat(np.arange(len(first)), np.diff(first, append=len(order)))[valid]
-    value = events.values[position][order][valid]
+    valid = events.valid[position]
+    run = np.repeat(np.arange(len(first)), np.diff(first, append=len(valid)))[valid]
+    value = events.values[position][valid]
     ranked = np.lexsort((value, run))
     run, value = run[ranked], value[ranked]
     kept = changes([run, value], len(run))
