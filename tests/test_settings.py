@@ -17,6 +17,13 @@ def test_flags_win_over_environment_over_file(tmp_path):
     assert settings == Settings(workspace=Path("from_file"), seed=3, http_port=2000)
 
 
+def test_endpoints_come_from_all_places_together(tmp_path):
+    file = tmp_path / "bottega.toml"
+    file.write_text('[endpoints]\nweather = "http://file/"\ntraffic = "http://file/traffic"\n')
+    settings = load_settings({}, {"BOTTEGA_ENDPOINT_WEATHER": "http://here/"}, file)
+    assert settings.endpoints == {"weather": "http://here/", "traffic": "http://file/traffic"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -5,10 +5,13 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bottega.errors import InvalidInput
+
+ENDPOINT = "BOTTEGA_ENDPOINT_"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     studio_port: int = 8501
     seed: int = 7
     """Seed of the simulator and of training."""
+    endpoints: dict[str, str] = {}
+    """Addresses of external services by name: a table of `bottega.toml`, or each one `BOTTEGA_ENDPOINT_<NAME>`."""
 
 
 def load_settings(
@@ -44,9 +49,11 @@ def load_settings(
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"{file} is not valid TOML: {error}.", next_step="Correct it or remove it.") from None
     environ = os.environ if environment is None else environment
-    layers.append(("the environment", {n: v for n in known if (v := environ.get(f"BOTTEGA_{n.upper()}"))}))
+    given: dict[str, object] = {n: v for n in known if (v := environ.get(f"BOTTEGA_{n.upper()}"))}
+    named = {n.removeprefix(ENDPOINT).lower(): v for n, v in environ.items() if n.startswith(ENDPOINT)}
+    layers.append(("the environment", given | ({"endpoints": named} if named else {})))
     layers.append(("the command line", {name: value for name, value in (flags or {}).items() if value is not None}))
-    merged: dict[str, object] = {}
+    merged: dict[str, Any] = {}
     for origin, layer in layers:
         for name, value in layer.items():
             if name not in known:
@@ -54,10 +61,11 @@ def load_settings(
                     f"{origin} sets {name!r}, which is no setting.", next_step=f"Settings are {', '.join(known)}."
                 )
             try:
-                merged[name] = msgspec.convert(value, known[name].type, strict=False, dec_hook=_decode)
+                found = msgspec.convert(value, known[name].type, strict=False, dec_hook=_decode)
+                merged[name] = {**merged.get(name, {}), **found} if isinstance(found, dict) else found
             except msgspec.ValidationError as error:
                 raise InvalidInput(f"{origin} sets {name} to {value!r}: {error}.") from None
-    return Settings(**merged)  # type: ignore[arg-type]
+    return Settings(**merged)
 
 
 def _decode(kind: type, value: object) -> object:

@@ -11,12 +11,14 @@ from bottega.features.plan import (
     Bucket,
     Calendar,
     Columns,
+    External,
     FeaturePlan,
     Function,
     Lookup,
     Model,
     Online,
     Parts,
+    Service,
     Stack,
     Table,
     check_request,
@@ -25,6 +27,7 @@ from bottega.features.plan import (
 from bottega.schema import Field
 
 PARTS_OF_TIME = {"hour": "hour", "day": "weekday", "minute": "minute_of_day", "week": "hour_of_week"}
+SERVICE = Service("weather", "weather", ("zone",), "int32", ("temperature_c", "rain_mm"), (None, 0.0), 0.25, 600)
 PLAN = FeaturePlan(
     request=(
         Field("a", "INT32", known_in="one"),
@@ -43,6 +46,7 @@ PLAN = FeaturePlan(
         Bucket("pair", (0.0,), "pair_band"),
         Lookup("one", ("band",), {"of_band": "value"}),
         Online("view", ("a",), "at", {"seen": "count"}),
+        External(SERVICE, ("a",), "at", {"warm": "temperature_c", "wet": "rain_mm"}),
         Function("mix", ("x", "band", "seen"), ("sum", "product")),
         Stack(("a", "b", "hour", "minute", "pair", "triple", "band", "seen", "sum"), "features"),
         Model("features", ("first", "second")),
@@ -69,11 +73,16 @@ def online(view: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mappin
     return {"count": keys[0] * 2.0 + at_us % 3}
 
 
+def external(service: Service, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
+    assert service == SERVICE
+    return {"temperature_c": keys[0] - 0.5, "rain_mm": at_us % 5 * 1.0}
+
+
 def parts() -> Parts:
     def mix(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, ...]:
         return x + y + z, x * y * z
 
-    return Parts(tables(), {"mix": mix}, online, lambda features: features[:, 3:5] * np.float32(2))
+    return Parts(tables(), {"mix": mix}, online, lambda features: features[:, 3:5] * np.float32(2), external)
 
 
 def request(rows: int, seed: int) -> Columns:

@@ -91,6 +91,9 @@ def test_an_unknown_calendar_part_names_those_there_are():
         plan.calendar_parts(np.array([0]), "UTC", {"m": "month"})
 
 
+WEATHER = plan.Service("weather", "weather", ("zone",), "int32", ("temperature_c",), (None,), 0.25, 600)
+
+
 @pytest.fixture
 def eta() -> FeaturePlan:
     """A plan with every kind of step."""
@@ -103,6 +106,7 @@ def eta() -> FeaturePlan:
             plan.Calendar("at", "UTC", {"hour": "hour"}),
             plan.Lookup("zones", ("zone",), {"area": "area_km2"}),
             plan.Online("traffic", ("zone",), "at", {"trips_1h": "count_1h"}),
+            plan.External(WEATHER, ("zone",), "at", {"cold": "temperature_c"}),
             plan.Function("double", ("area", "hour"), ("twice_area", "twice_hour")),
             plan.Bucket("hour", (6.0, 12.0), "part"),
             plan.Stack(("twice_area", "trips_1h", "part"), "features"),
@@ -120,7 +124,11 @@ def parts() -> Parts:
         assert view == "traffic"
         return {"count_1h": keys[0] * 10.0 + at_us * 0}
 
-    return Parts(tables, {"double": lambda a, b: (2 * a, 2 * b)}, read_online, lambda x: x[:, :2] + 1)
+    def read_external(service, keys, at_us):
+        assert service == WEATHER
+        return {"temperature_c": keys[0] - 5.0 + at_us * 0}
+
+    return Parts(tables, {"double": lambda a, b: (2 * a, 2 * b)}, read_online, lambda x: x[:, :2] + 1, read_external)
 
 
 def test_steps_run_in_order_on_a_batch(eta, parts):
@@ -129,6 +137,7 @@ def test_steps_run_in_order_on_a_batch(eta, parts):
     np.testing.assert_array_equal(done["features"], np.array([[8, 20, 1], [2, 0, 0]], np.float32))
     assert done["features"].dtype == np.float32
     assert done["twice_hour"].tolist() == [12.0, 10.0]
+    assert done["cold"].tolist() == [-3.0, -5.0]
     assert done["eta_min"].tolist() == [9.0, 3.0]
     assert done["low_min"].tolist() == [21.0, 1.0]
     assert columns.keys() == {"zone", "at"}
@@ -140,7 +149,8 @@ def test_given_columns_replace_the_step_that_would_compute_them(eta, parts):
 
     columns = {"zone": np.array([2]), "at": np.array([0])}
     offline = Parts(parts.tables, parts.functions, refuse, parts.predict)
-    done = plan.run_steps(eta.before_model(), columns, offline, given={"trips_1h": np.array([7.0])})
+    given = {"trips_1h": np.array([7.0]), "cold": np.array([0.0])}
+    done = plan.run_steps(eta.before_model(), columns, offline, given)
     assert done["features"].tolist() == [[8.0, 7.0, 0.0]]
     assert "eta_min" not in done
 
@@ -153,6 +163,26 @@ def test_a_step_with_only_some_of_its_outputs_given_still_runs(eta, parts):
 
 def test_a_plan_comes_back_from_json_as_it_went(eta):
     assert msgspec.json.decode(msgspec.json.encode(eta), type=FeaturePlan) == eta
+
+
+def test_a_plan_of_version_1_still_reads_and_a_newer_one_says_so(eta):
+    old = FeaturePlan(eta.request, tuple(s for s in eta.steps if not isinstance(s, plan.External)), eta.answer, 1)
+    written = msgspec.json.encode(old)
+    assert b"external" not in written
+    assert msgspec.json.decode(written, type=FeaturePlan) == old
+    newer = written.replace(b'"version":1', b'"version":3')
+    with pytest.raises(msgspec.ValidationError, match="the plan has version 3, this Bottega knows up to 2"):
+        msgspec.json.decode(newer, type=FeaturePlan)
+
+
+def test_what_a_plan_looks_up_comes_from_stores_and_services(eta):
+    assert eta.looked_up == ("trips_1h", "cold")
+
+
+def test_a_plan_that_asks_a_service_says_so_where_there_is_none(eta, parts):
+    alone = Parts(parts.tables, parts.functions, parts.read_online, parts.predict)
+    with pytest.raises(InvalidInput, match="asks the service of the view 'weather', and there is no way to reach"):
+        plan.run_steps(eta.before_model(), {"zone": np.array([2]), "at": np.array([0])}, alone)
 
 
 def test_a_plan_names_its_features_and_splits_at_the_model(eta):

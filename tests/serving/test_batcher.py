@@ -1,6 +1,7 @@
 """Batching by loop turn: one run for what came together, each caller its own part."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -91,3 +92,35 @@ def test_a_turn_without_living_clients_runs_nothing() -> None:
 
     asyncio.run(ask())
     assert squares.batches == []
+
+
+def test_a_run_that_waits_leaves_the_loop_free_and_answers_each_caller() -> None:
+    released = threading.Event()
+    squares = Squares()
+
+    def run(columns: Columns) -> Columns:
+        assert released.wait(20)
+        return squares.run(columns)
+
+    async def ask() -> list[float]:
+        batcher = Batcher(run, ignore, waits=True)
+        waiting = [batcher.submit({"x": np.array([x])}, 1) for x in (2.0, 3.0)]
+        gone = batcher.submit({"x": np.array([5.0])}, 1)
+        await asyncio.sleep(0.01)  # the batch has begun, and the loop still turns
+        assert not any(future.done() for future in waiting)
+        gone.cancel()
+        released.set()
+        return [(await future)["y"].item() for future in waiting]
+
+    assert asyncio.run(ask()) == [4.0, 9.0]
+    assert squares.batches == [3]
+
+
+def test_a_failure_of_a_run_that_waits_reaches_each_caller() -> None:
+    async def ask() -> list[BaseException | Columns]:
+        batcher = Batcher(Squares().run, ignore, waits=True)
+        return await asyncio.gather(
+            *(batcher.submit({"x": np.array([x])}, 1) for x in (-1.0, 2.0)), return_exceptions=True
+        )
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [ArithmeticError, ArithmeticError]

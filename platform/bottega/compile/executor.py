@@ -13,6 +13,7 @@ from bottega.features.plan import (
     Bucket,
     Calendar,
     Columns,
+    External,
     FeaturePlan,
     Function,
     Lookup,
@@ -88,6 +89,8 @@ def _bind(step: Step, parts: Parts) -> Run:
             return _bind_lookup(step, parts.tables[step.table])
         case Online():
             return lambda ready: _read_online(step, parts, ready)
+        case External():
+            return lambda ready: _read_external(step, parts, ready)
         case Function():
             return _bind_function(step, parts)
         case Bucket():
@@ -136,6 +139,11 @@ def _bind_lookup(step: Lookup, table: Table) -> Run:
 
 def _read_online(step: Online, parts: Parts, ready: Columns) -> None:
     found = parts.read_online(step.view, tuple(ready[key] for key in step.keys), ready[step.at])
+    ready.update((column, found[feature]) for column, feature in step.outputs.items())
+
+
+def _read_external(step: External, parts: Parts, ready: Columns) -> None:
+    found = parts.read_external(step.service, tuple(ready[key] for key in step.keys), ready[step.at])
     ready.update((column, found[feature]) for column, feature in step.outputs.items())
 
 

@@ -19,6 +19,7 @@ from bottega.compile.target import misfit
 from bottega.errors import InvalidInput
 from bottega.features.plan import (
     Columns,
+    ExternalRead,
     FeaturePlan,
     Function,
     NumericFunction,
@@ -26,6 +27,7 @@ from bottega.features.plan import (
     Parts,
     Tables,
     load_tables,
+    no_services,
 )
 
 KERNELS = "kernels.so"
@@ -45,13 +47,14 @@ class Artifact:
         model: Model,
         functions: Mapping[str, NumericFunction],
         read_online: OnlineRead,
+        read_external: ExternalRead = no_services,
         fallback: str = "",
     ) -> None:
         self.manifest = manifest
         self.tables = tables
         self.model = model
         self.fallback = fallback
-        parts, plan = Parts(tables, functions, read_online, model), manifest.plan
+        parts, plan = Parts(tables, functions, read_online, model, read_external), manifest.plan
         self._check = bind_check(plan, tables)
         self._before, self._after = bind_steps(plan.before_model(), parts), bind_steps(plan.after_model(), parts)
         self._input, self._outputs = plan.model().input, plan.model().outputs
@@ -63,7 +66,13 @@ class Artifact:
         return self.manifest.plan
 
     @classmethod
-    def load(cls, path: Path, key: bytes, read_online: OnlineRead | None = None) -> "Artifact":
+    def load(
+        cls,
+        path: Path,
+        key: bytes,
+        read_online: OnlineRead | None = None,
+        read_external: ExternalRead = no_services,
+    ) -> "Artifact":
         """Verify the folder with the workspace's key, then load it.
 
         Raises IntegrityError where anything in it is not what was signed.
@@ -76,7 +85,7 @@ class Artifact:
             step.name: _function(step, path, natives) for step in found.plan.steps if isinstance(step, Function)
         }
         tables = load_tables(path / TABLES)
-        return cls(found, tables, model, functions, read_online or no_online_store, fallback)
+        return cls(found, tables, model, functions, read_online or no_online_store, read_external, fallback)
 
     def predict(self, columns: Columns) -> Columns:
         """Request columns, (batch,) each, to answer columns, (batch,) each.

@@ -5,6 +5,7 @@ Declarations are light to import. The engines are imported by name: `bottega.fea
 """
 
 from bottega.features.entity import Entity
+from bottega.features.external import ExternalView
 from bottega.features.on_request import OnRequest, function_steps, on_request
 from bottega.features.refs import reference_steps
 from bottega.features.source import Source
@@ -15,6 +16,7 @@ from bottega.features.windows import count, distinct, last, max, mean, min, stdd
 __all__ = [
     "Attribute",
     "Entity",
+    "ExternalView",
     "FeatureView",
     "OnRequest",
     "Source",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from bottega.features.external import ExternalView
 from bottega.features.offline import training_set
 from bottega.features.on_request import OnRequest
 from bottega.features.refs import View, views_by_name
@@ -74,19 +75,20 @@ def describe(declared: View | OnRequest) -> ViewEntry:
         lineage = f"{declared.name}({', '.join(declared.inputs)}), computed at request time"
         outputs = tuple(FeatureEntry(name, declared.unit, "", lineage) for name in declared.outputs)
         return ViewEntry(declared.name, "on request", "", declared.inputs, "", "", declared.description, outputs)
-    if isinstance(declared, StaticView):
+    if isinstance(declared, StaticView | ExternalView):
+        origin = declared.source if isinstance(declared, StaticView) else declared.endpoint
         features = tuple(
             FeatureEntry(
                 f"{declared.name}:{f.name}",
                 f.unit,
                 "",
-                f"{declared.source}.{f.name}",
+                f"{origin}.{f.name}",
                 f.description,
                 "null" if math.isnan(f.default) else f"{f.default:g}",
             )
             for f in declared.features
         )
-        return _entry(declared, "static", features)
+        return _entry(declared, "static" if isinstance(declared, StaticView) else "external", features)
     features = tuple(_windowed(declared, feature) for feature in declared.features)
     return msgspec.structs.replace(
         _entry(declared, "windowed", features),
@@ -115,10 +117,14 @@ def statistics(
 ) -> dict[str, Statistics]:
     """Statistics of a view's features: of a static view over its source, of a windowed one at `rows` drawn events.
 
+    An external view has those of its recorded answers, or none.
+
     A windowed feature is looked up for each drawn event's own entity at that event's time.
     """
-    if isinstance(view, StaticView):
-        table = sources[view.source]
+    if isinstance(view, ExternalView) and view.source is None:
+        return {}
+    if isinstance(view, StaticView | ExternalView):
+        table = sources[view.source_names[0]]
     else:
         declared = view.sources[0]
         source = sources[declared.name]

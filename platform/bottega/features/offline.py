@@ -18,6 +18,7 @@ from bottega.features.batches import Batches
 from bottega.features.binding import Events, bind_keys, check_columns
 from bottega.features.definition import REFUSED, Definition, Layout, layout_of
 from bottega.features.engines import MEMORY_LIMIT, Engine, open_engine
+from bottega.features.external import ExternalView, read_external
 from bottega.features.refs import Reference, References, View, resolve
 from bottega.features.requests import Requests, bind_requests
 from bottega.features.spill import Spill, Tables
@@ -70,7 +71,9 @@ def training_set(
                     raise NotFound(
                         f"The source {needed!r} of view {name!r} was not given. Given: {', '.join(sources) or 'none'}."
                     )
-            if isinstance(view, StaticView):
+            if isinstance(view, ExternalView):
+                columns.update(_join_external(labels, members, sources, at, progress))
+            elif isinstance(view, StaticView):
                 columns.update(_join_static(labels, members, sources[view.source]))
             else:
                 columns.update(_join_windows(labels, members, sources, at, opened, refused, progress))
@@ -93,6 +96,16 @@ def _join_static(labels: "pd.DataFrame", references: Sequence[Reference], source
         (values,) = table.read([np.where(known, key, -1) for key in keys], [reference.feature])
         columns[reference.column] = values
     return columns
+
+
+def _join_external(
+    labels: "pd.DataFrame", references: Sequence[Reference], sources: Tables, at: str, progress: Progress
+) -> dict[str, np.ndarray]:
+    view = references[0].view
+    assert isinstance(view, ExternalView)
+    key_sets = dict.fromkeys(reference.keys for reference in references)
+    found = {keys: read_external(view, labels, keys, at, sources, progress=progress) for keys in key_sets}
+    return {reference.column: found[reference.keys][reference.feature] for reference in references}
 
 
 def _join_windows(

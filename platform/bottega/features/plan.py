@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput
+from bottega.features.entity import KeyDtype
 from bottega.schema import Field
 from bottega.times import local_us
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
+"""2 added external features; a plan of version 1 means what it did."""
 
 Columns = dict[str, np.ndarray]
 """Named columns of one batch: (batch,) each, or (batch, width) after a Stack."""
@@ -25,6 +27,9 @@ NumericFunction = Callable[..., tuple[np.ndarray, ...]]
 
 OnlineRead = Callable[[str, tuple[np.ndarray, ...], np.ndarray], Mapping[str, np.ndarray]]
 """(view, key columns, at as epoch_us) to the view's features, (batch,) float64 each, NaN where there is none."""
+
+ExternalRead = Callable[["Service", tuple[np.ndarray, ...], np.ndarray], Mapping[str, np.ndarray]]
+"""(service, key columns, at as epoch_us) to the service's features, (batch,) float64 each, defaults filled in."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """(batch, features) float32 to (batch, outputs) float32."""
@@ -53,6 +58,33 @@ class Online(msgspec.Struct, frozen=True, tag="online", tag_field="op"):
     """Features of a view by entity key at a moment; `outputs` maps a new column to the view's feature."""
 
     view: str
+    keys: tuple[str, ...]
+    at: str
+    outputs: dict[str, str]
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A service outside the platform that knows features of an entity at a moment, as bottega.features.service asks it.
+
+    `endpoint` is its address, or the name of the setting that holds the address. `keys` are the entity's, of type
+    `key_dtype`. `defaults` stand in for each of `features` where there is no value, None for null. A request waits
+    `timeout_s` at most, in all; what the service says of a whole multiple of `max_age_s` holds until the next one.
+    """
+
+    view: str
+    endpoint: str
+    keys: tuple[str, ...]
+    key_dtype: KeyDtype
+    features: tuple[str, ...]
+    defaults: tuple[float | None, ...]
+    timeout_s: float
+    max_age_s: int
+
+
+class External(msgspec.Struct, frozen=True, tag="external", tag_field="op"):
+    """Features that a service knows by entity key at a moment; `outputs` maps a new column to the service's feature."""
+
+    service: Service
     keys: tuple[str, ...]
     at: str
     outputs: dict[str, str]
@@ -88,7 +120,7 @@ class Model(msgspec.Struct, frozen=True, tag="model", tag_field="op"):
     outputs: tuple[str, ...]
 
 
-Step = Calendar | Lookup | Online | Function | Bucket | Stack | Model
+Step = Calendar | Lookup | Online | External | Function | Bucket | Stack | Model
 
 
 class FeaturePlan(msgspec.Struct, frozen=True):
@@ -99,6 +131,10 @@ class FeaturePlan(msgspec.Struct, frozen=True):
     answer: tuple[Field, ...]
     version: int = PLAN_VERSION
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.version <= PLAN_VERSION:
+            raise ValueError(f"the plan has version {self.version}, this Bottega knows up to {PLAN_VERSION}")
+
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the model's input columns, in order."""
@@ -106,8 +142,8 @@ class FeaturePlan(msgspec.Struct, frozen=True):
 
     @property
     def looked_up(self) -> tuple[str, ...]:
-        """Columns that come from outside the request and the artefact: what an online store said at that moment."""
-        return tuple(column for step in self.steps if isinstance(step, Online) for column in step.outputs)
+        """Columns that come from outside the request and the artefact: what a store or service said at that moment."""
+        return tuple(column for step in self.steps if isinstance(step, Online | External) for column in step.outputs)
 
     def before_model(self) -> tuple[Step, ...]:
         """The steps that compute the model's input."""
@@ -224,14 +260,23 @@ def load_tables(path: Path) -> Tables:
     return tables
 
 
+def no_services(service: Service, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
+    """The external read where none was given."""
+    raise InvalidInput(
+        f"The plan asks the service of the view {service.view!r}, and there is no way to reach services.",
+        next_step="Pass read_external, or the features as `given`.",
+    )
+
+
 @dataclass(frozen=True)
 class Parts:
-    """What a plan needs to run: its tables, its numeric functions, a way to read features, and the model."""
+    """What a plan needs to run: its tables, its numeric functions, ways to read features, and the model."""
 
     tables: Tables
     functions: Mapping[str, NumericFunction]
     read_online: OnlineRead
     predict: Predict
+    read_external: ExternalRead = no_services
 
 
 def check_request(plan: FeaturePlan, columns: Columns, tables: Tables) -> None:
@@ -277,7 +322,7 @@ def run_steps(
 
 def step_outputs(step: Step) -> tuple[str, ...]:
     match step:
-        case Calendar() | Lookup() | Online():
+        case Calendar() | Lookup() | Online() | External():
             return tuple(step.outputs)
         case Function() | Model():
             return step.outputs
@@ -294,6 +339,9 @@ def _run(step: Step, ready: Columns, parts: Parts) -> None:
             ready.update(zip(step.outputs, values, strict=True))
         case Online():
             found = parts.read_online(step.view, tuple(ready[k] for k in step.keys), ready[step.at])
+            ready.update((column, found[feature]) for column, feature in step.outputs.items())
+        case External():
+            found = parts.read_external(step.service, tuple(ready[k] for k in step.keys), ready[step.at])
             ready.update((column, found[feature]) for column, feature in step.outputs.items())
         case Function():
             results = parts.functions[step.name](*(np.asarray(ready[name], np.float64) for name in step.inputs))

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bottega.errors import InvalidInput, NotFound
-from bottega.features.plan import Lookup, Online
+from bottega.features.external import ExternalView
+from bottega.features.plan import External, Lookup, Online
 from bottega.features.static import StaticView
 from bottega.features.view import FeatureView
 
-View = FeatureView | StaticView
+View = FeatureView | StaticView | ExternalView
 References = Sequence[str] | Mapping[str, str]
 """References, or {new column: reference}; without names, the column has the feature's name."""
 
@@ -56,17 +57,22 @@ def resolve(refs: References, views: Iterable[View]) -> tuple[Reference, ...]:
     return tuple(found.values())
 
 
-def reference_steps(refs: References, views: Iterable[View], at: str = "at") -> tuple[Online | Lookup, ...]:
+def reference_steps(refs: References, views: Iterable[View], at: str = "at") -> tuple[Online | Lookup | External, ...]:
     """The plan's steps that read the references when serving; `at` names the request's time column."""
     grouped: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
     kinds: dict[str, View] = {}
     for reference in resolve(refs, views):
         kinds[reference.view.name] = reference.view
         grouped.setdefault((reference.view.name, reference.keys), {})[reference.column] = reference.feature
-    return tuple(
-        Online(view, keys, at, outputs) if isinstance(kinds[view], FeatureView) else Lookup(view, keys, outputs)
-        for (view, keys), outputs in grouped.items()
-    )
+    return tuple(_step(kinds[name], keys, at, outputs) for (name, keys), outputs in grouped.items())
+
+
+def _step(view: View, keys: tuple[str, ...], at: str, outputs: dict[str, str]) -> Online | Lookup | External:
+    if isinstance(view, FeatureView):
+        return Online(view.name, keys, at, outputs)
+    if isinstance(view, StaticView):
+        return Lookup(view.name, keys, outputs)
+    return External(view.service, keys, at, outputs)
 
 
 def _resolve(column: str, text: str, views: Mapping[str, View]) -> Reference:

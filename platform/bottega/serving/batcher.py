@@ -5,12 +5,15 @@ There is no window to wait for: an idle server answers one row at once, a busy o
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter_ns
 
 import numpy as np
 
 from bottega.features.plan import Columns
+
+WAITING_THREADS = 32
 
 
 @dataclass(slots=True)
@@ -25,15 +28,22 @@ class Batcher:
     """Collects requests of one model version and runs them together.
 
     `run` takes the joined columns of at most `max_rows` rows, or of one larger request, and returns columns of the
-    same number of rows. It runs on the event loop, so it must be fast. `waited` hears how long each request waited
-    for its batch, in nanoseconds.
+    same number of rows. It runs on the event loop, so it must be fast; one that `waits`, for a service say, runs in
+    threads of its own. `waited` hears how long each request waited for its batch, in nanoseconds.
     """
 
-    def __init__(self, run: Callable[[Columns], Columns], waited: Callable[[int], None], max_rows: int = 256) -> None:
+    def __init__(
+        self,
+        run: Callable[[Columns], Columns],
+        waited: Callable[[int], None],
+        max_rows: int = 256,
+        waits: bool = False,
+    ) -> None:
         self._run = run
         self._waited = waited
         self._max_rows = max_rows
         self._queue: list[_Waiting] = []
+        self._threads = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="batch") if waits else None
 
     def submit(self, columns: Columns, rows: int) -> asyncio.Future[Columns]:
         """Queue `rows` rows for the end of this loop turn; the future gives their part of the answer."""
@@ -63,18 +73,42 @@ class Batcher:
         now = perf_counter_ns()
         for waiting in batch:
             self._waited(now - waiting.since_ns)
+        if self._threads is not None:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, _join(batch))
+            running.add_done_callback(lambda done: _settle(batch, done))
+            return
         try:
             answers = self._run(_join(batch))
         except Exception as error:  # noqa: BLE001  each caller gets the failure, the loop goes on
-            for waiting in batch:
-                waiting.future.set_exception(error)
+            _fail(batch, error)
             return
-        start = 0
-        for waiting in batch:
-            end = start + waiting.rows
-            part = answers if len(batch) == 1 else {name: column[start:end] for name, column in answers.items()}
+        _share(batch, answers)
+
+
+def _settle(batch: list[_Waiting], done: asyncio.Future[Columns]) -> None:
+    if done.cancelled():
+        return
+    error = done.exception()
+    if error is None:
+        _share(batch, done.result())
+    else:
+        _fail(batch, error)
+
+
+def _fail(batch: list[_Waiting], error: BaseException) -> None:
+    for waiting in batch:
+        if not waiting.future.done():
+            waiting.future.set_exception(error)
+
+
+def _share(batch: list[_Waiting], answers: Columns) -> None:
+    start = 0
+    for waiting in batch:
+        end = start + waiting.rows
+        part = answers if len(batch) == 1 else {name: column[start:end] for name, column in answers.items()}
+        if not waiting.future.done():  # its client may have gone
             waiting.future.set_result(part)
-            start = end
+        start = end
 
 
 def _join(batch: list[_Waiting]) -> Columns:

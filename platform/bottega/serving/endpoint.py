@@ -9,7 +9,7 @@ import numpy as np
 
 from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidInput, TooLarge
-from bottega.features.plan import Columns, FeaturePlan, OnlineRead, Tables, check_request
+from bottega.features.plan import Columns, External, ExternalRead, FeaturePlan, OnlineRead, Tables, check_request
 from bottega.schema import NUMPY_OF, Field
 from bottega.serving.batcher import Batcher
 from bottega.serving.metrics import Metrics, ModelMetrics
@@ -36,15 +36,23 @@ class Endpoint:
         self.metrics = metrics.model(usecase)
         self.raw_metrics = metrics.model(usecase + RAW_SUFFIX)
         timed = _Timed(artifact, self.metrics, self.raw_metrics)
-        self.rows = Batcher(timed.answer, self.metrics.stages["queue"].observe_ns)
+        waits = any(isinstance(step, External) for step in self.plan.steps)
+        self.rows = Batcher(timed.answer, self.metrics.stages["queue"].observe_ns, waits=waits)
         self.raw = Batcher(timed.answer_raw, self.raw_metrics.stages["queue"].observe_ns)
 
     @classmethod
     def load(
-        cls, folder: Path, usecase: str, version: int, key: bytes, read_online: OnlineRead, metrics: Metrics
+        cls,
+        folder: Path,
+        usecase: str,
+        version: int,
+        key: bytes,
+        read_online: OnlineRead,
+        read_external: ExternalRead,
+        metrics: Metrics,
     ) -> "Endpoint":
         """Load an artefact and run it once in each way and size, so that the first client waits for nothing."""
-        endpoint = cls(Artifact.load(folder, key, read_online), usecase, version, metrics)
+        endpoint = cls(Artifact.load(folder, key, read_online, read_external), usecase, version, metrics)
         endpoint.warm()
         return endpoint
 

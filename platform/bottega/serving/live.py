@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from bottega.errors import BottegaError, NotFound, Unavailable
-from bottega.features.plan import OnlineRead
+from bottega.features.plan import ExternalRead, OnlineRead, Service
 from bottega.serving import deployment
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.metrics import Metrics
+from bottega.settings import load_settings
 from bottega.workspace import Workspace
 
 POLL_S = 0.3
@@ -30,6 +31,7 @@ class LiveEndpoints:
         self._metrics = metrics
         self._seen: tuple[int, int, int] | None = None
         self._read_online = open_online(workspace)
+        self._read_external = open_services()
         self.endpoints: dict[str, Endpoint] = {}
         self.failures: dict[str, str] = {}
 
@@ -84,7 +86,7 @@ class LiveEndpoints:
         try:
             key = self._workspace.signing_key()
             endpoint = await asyncio.to_thread(
-                Endpoint.load, folder, usecase, version, key, self._read_online, self._metrics
+                Endpoint.load, folder, usecase, version, key, self._read_online, self._read_external, self._metrics
             )
         except Exception as error:  # noqa: BLE001  whatever is wrong with the new version, the old one answers on
             self.failures[usecase] = f"version {version}: {error or type(error).__name__}"
@@ -114,5 +116,19 @@ def open_online(workspace: Workspace) -> OnlineRead:
 
             opened.append(OnlineStore(workspace.online).read)
         return opened[0](view, keys, at_us)
+
+    return read
+
+
+def open_services() -> ExternalRead:
+    """A way to ask external services that starts when a plan first asks one; the settings hold their addresses."""
+    opened: list[ExternalRead] = []
+
+    def read(service: Service, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
+        if not opened:
+            from bottega.features.external_reader import ExternalReader
+
+            opened.append(ExternalReader(load_settings().endpoints))
+        return opened[0](service, keys, at_us)
 
     return read

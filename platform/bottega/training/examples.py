@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import Columns, Online
+from bottega.features.plan import Columns, External, Online
 from bottega.progress import Progress, silent
 from bottega.times import from_epoch_us
 from bottega.training.recipe import Recipe, Sources
@@ -17,8 +17,8 @@ class Examples:
     """Labelled requests, (rows,) each.
 
     `request` holds the request's columns as the server gets them, `at_us` its moment and `label_at_us` when the label
-    became known (epoch_us), `given` the features as the online store would have answered, `slices` the name of the
-    group that each row belongs to.
+    became known (epoch_us), `given` the features as the online store and services would have answered, `slices` the
+    name of the group that each row belongs to.
     """
 
     request: Columns
@@ -63,7 +63,7 @@ def make_examples(
             next_step="Choose another span; 'bottega data show' says what the data covers.",
         )
     labels = labels[inside].reset_index(drop=True)
-    online = [step for step in recipe.before() if isinstance(step, Online)]
+    online = [step for step in recipe.before() if isinstance(step, Online | External)]
     columns = [column for step in online for column in step.outputs]
     references = {column: recipe.references[column] for column in columns}
     joined = training_set(labels, references, recipe.views, sources, progress=progress) if references else labels

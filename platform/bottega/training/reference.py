@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import Columns, NumericFunction, OnlineRead, Parts, Predict, check_request, run_steps
+from bottega.features.plan import (
+    Columns,
+    ExternalRead,
+    NumericFunction,
+    OnlineRead,
+    Parts,
+    Predict,
+    check_request,
+    no_services,
+    run_steps,
+)
 from bottega.training.package import Kind, ModelPackage
 
 if TYPE_CHECKING:
@@ -18,11 +28,17 @@ if TYPE_CHECKING:
 class Reference:
     """Answers as the package says: tables by numpy, functions by ONNX Runtime, the model by XGBoost or ONNX Runtime."""
 
-    def __init__(self, package: ModelPackage, read_online: OnlineRead | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        read_online: OnlineRead | None = None,
+        threads: int = 1,
+        read_external: ExternalRead = no_services,
+    ) -> None:
         self.package = package
         functions = {name: onnx_function(content) for name, content in package.functions.items()}
         predict = model_function(package.info.kind, package.model, threads)
-        self.parts = Parts(package.tables, functions, read_online or no_online_store, predict)
+        self.parts = Parts(package.tables, functions, read_online or no_online_store, predict, read_external)
 
     def columns(self, request: Columns, given: Mapping[str, np.ndarray] | None = None) -> Columns:
         """Every column of the plan for a batch of requests, unchecked; `given` holds point-in-time features."""
