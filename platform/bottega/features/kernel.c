@@ -185,8 +185,11 @@ static void add_known(const Layout *layout, const Share *share, word now, word *
     if (kind == ADDITIVE) {
       for (word w = 0; w < W; w++) total[w] += state[end] - state[begin[w]];
     } else if (kind == LEAST || kind == GREATEST) {
-      for (word w = 0; w < W; w++)
-        total[w] = better(kind, total[w], best_between(kind, neutral, state, n, begin[w], end));
+      word found = neutral;
+      for (word w = W - 1; w >= 0; w--) {
+        found = better(kind, found, best_between(kind, neutral, state, n, begin[w], w == W - 1 ? end : begin[w + 1]));
+        total[w] = better(kind, total[w], found);
+      }
     } else if (kind == LAST_AT) {
       word found = newest_with_value(state, n, neutral, begin[0], end);
       for (word w = 0; w < W && found >= begin[w]; w++) take_last(total + w, total + W + w, state[found], next[found]);
@@ -333,11 +336,11 @@ static int read_row(const Layout *layout, word at_us, const word *const *records
   return DONE;
 }
 
-/* Features of rows: values[f * rows + row], age_s[row] (NaN without events), and, where asked for, the window totals
-   totals[(s * windows + w) * rows + row]. records[start[row]] to records[start[row + 1]] are those of the row's entity,
+/* Features of rows: values[f * rows + row], after the last feature the age (NaN without events), and, where asked for,
+   the window totals totals[(s * windows + w) * rows + row]. records[start[row]] to records[start[row + 1]] are those of the row's entity,
    null where there is none. */
 int read_windows(const Layout *layout, word rows, const word *at_us, const word *start, const word *const *records,
-                 double *values, double *age_s, word *totals) {
+                 double *values, word *totals) {
   Memory work = {0, 0, 0}, slots = {0, 0, 0};
   int failed = DONE;
   for (word row = 0; row < rows && !failed; row++) {
@@ -346,7 +349,7 @@ int read_windows(const Layout *layout, word rows, const word *at_us, const word 
     if (failed) break;
     const word *sums = work.words, closed = (newest + 1) * layout->tile_us;
     for (word f = 0; f < layout->features; f++) values[f * rows + row] = value_of(layout, f, sums);
-    age_s[row] = newest == EMPTY ? __builtin_nan("") : (double)(at_us[row] - closed) / 1e6;
+    values[layout->features * rows + row] = newest == EMPTY ? __builtin_nan("") : (double)(at_us[row] - closed) / 1e6;
     for (word i = 0; totals && i < layout->states * layout->windows; i++) totals[i * rows + row] = sums[i];
   }
   free(work.words);
@@ -357,7 +360,7 @@ int read_windows(const Layout *layout, word rows, const word *at_us, const word 
 /* One entity's features at a moment from at most three records, null where there is none: values[features], its age. */
 int read_one(const Layout *layout, word at_us, const void *one, const void *two, const void *three, double *values) {
   const word start[2] = {0, 3}, *records[3] = {one, two, three};
-  return read_windows(layout, 1, &at_us, start, records, values, values + layout->features, 0);
+  return read_windows(layout, 1, &at_us, start, records, values, 0);
 }
 
 /* ---- Joining ---- */

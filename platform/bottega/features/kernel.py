@@ -19,8 +19,6 @@ from bottega.features.tiles import Cells, Tiles
 
 SOURCE = Path(__file__).with_name("kernel.c")
 MOST_WINDOWS = 64
-MOST_AT_ONCE = 3
-"""Records of one entity that are read without an array of them."""
 _DECLARATIONS = """
 typedef long long word;
 typedef struct {
@@ -32,7 +30,7 @@ typedef struct {
 typedef struct { const word *tile, *available; const word *const *value; const word *const *pool; } Rows;
 typedef struct { word *words, used, room; } Memory;
 int read_windows(const Layout *, word rows, const word *at_us, const word *start, const word *const *records,
-                 double *values, double *age_s, word *totals);
+                 double *values, word *totals);
 int read_one(const Layout *, word at_us, const void *one, const void *two, const void *three, double *values);
 int add_rows(const Layout *, word count, const word *const *old, const Rows *whole, const word *whole_first,
              const Rows *parts, const word *parts_first, Memory *out, word *ends);
@@ -70,25 +68,32 @@ class Kernel:
         self._read_one, self._null = self._library.read_one, self._ffi.NULL
         self._bytes, self._integers, self._doubles = map(self._ffi.typeof, ("char[]", "word[]", "double[]"))
         self._view = self._ffi._backend.from_buffer  # ffi.from_buffer without its look at text for a type
-        self._layouts: dict[int, tuple[Layout, Any, list[Any]]] = {}
+        self._layouts: dict[int, tuple[Any, Layout, list[Any]]] = {}
 
-    def read_one(
-        self, layout: Layout, records: Sequence[bytes | memoryview | None], at_us: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def read_one(self, layout: Layout, records: Sequence[bytes | memoryview | None], at_us: int) -> np.ndarray:
         """One entity's features at a moment from its records, None for those that are not there.
 
-        Values (features + 1, 1), the last being age_s (1,) float64.
+        Values (features + 1, 1) float64, the last being age_s.
         """
-        if len(records) > MOST_AT_ONCE:
+        if len(records) == 2:
+            (one, two), three = records, None
+        elif len(records) == 3:
+            one, two, three = records
+        else:
             return self.read(layout, records, np.array([0, len(records)]), np.array([at_us]))
         view, kind, null = self._view, self._bytes, self._null
         found = np.empty((layout.room, 1))
-        held = [null if content is None else view(kind, content) for content in records]
-        held += [null] * (MOST_AT_ONCE - len(held))
-        failed = self._read_one(self._layout(layout), at_us, *held, view(self._doubles, found))
+        failed = self._read_one(
+            (self._layouts.get(id(layout)) or self._described(layout))[0],
+            at_us,
+            null if one is None else view(kind, one),
+            null if two is None else view(kind, two),
+            null if three is None else view(kind, three),
+            view(self._doubles, found),
+        )
         if failed:
             raise _explained(failed, records)
-        return found, found[-1]
+        return found
 
     def read(
         self,
@@ -97,27 +102,26 @@ class Kernel:
         start: np.ndarray,
         at_us: np.ndarray,
         totals: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Features of rows (batch,), each at `at_us`: values (features, batch) and age_s (batch,) float64.
+    ) -> np.ndarray:
+        """Features of rows (batch,), each at `at_us`: values (features + 1, batch) float64, the last being age_s.
 
         Row i is told by the records start[i] to start[i + 1], None for those that are not there. `totals` (states, W,
         batch) int64 takes the window totals, where given.
         """
         ffi = self._ffi
-        values, age_s = np.empty((len(layout.numerator), len(at_us))), np.empty(len(at_us))
+        found = np.empty((layout.room, len(at_us)))
         failed = self._library.read_windows(
             self._layout(layout),
             len(at_us),
             self._words(at_us),
             self._words(start),
             self._pointers(records),
-            ffi.from_buffer("double[]", values),
-            ffi.from_buffer("double[]", age_s),
+            ffi.from_buffer("double[]", found),
             ffi.NULL if totals is None else self._words(totals),
         )
         if failed:
             raise _explained(failed, records)
-        return values, age_s
+        return found
 
     def add_rows(
         self,
@@ -195,12 +199,10 @@ class Kernel:
         return self._ffi.from_buffer("word[]", np.ascontiguousarray(values, np.int64))
 
     def _layout(self, layout: Layout) -> Any:
-        known = self._layouts.get(id(layout))
-        if known is None:
-            known = self._layouts[id(layout)] = (layout, *self._describe(layout))
-        return known[1]
+        return (self._layouts.get(id(layout)) or self._described(layout))[0]
 
-    def _describe(self, layout: Layout) -> tuple[Any, list[Any]]:
+    def _described(self, layout: Layout) -> tuple[Any, Layout, list[Any]]:
+        """A layout as the kernel sees it, with what it points to: kept, as reads come again and again."""
         if len(layout.windows) > MOST_WINDOWS:
             raise Unsupported(
                 f"A view has {len(layout.windows)} different windows; {MOST_WINDOWS} is the limit.",
@@ -229,7 +231,9 @@ class Kernel:
             "ttl": layout.ttl,
             "unsettled": layout.unsettled,
         }
-        return self._ffi.new("Layout *", {**sizes, **pointers}), list(pointers.values())
+        described = self._ffi.new("Layout *", {**sizes, **pointers})
+        self._layouts[id(layout)] = found = (described, layout, list(pointers.values()))
+        return found
 
 
 def _explained(failed: int, records: Sequence[bytes | memoryview | None]) -> MemoryError:

@@ -64,6 +64,7 @@ class _Environment:
         self._lmdb.reader_check()
         self._path = path
         self._lock = threading.Lock()
+        self._snapshot = _Transaction()
 
     def read(self, use: Callable[[Reading], T]) -> T:
         with self._lock:
@@ -72,15 +73,17 @@ class _Environment:
             except lmdb.MapResizedError:
                 self._lmdb.set_mapsize(0)
                 transaction = self._lmdb.begin(buffers=True)
-            with transaction:
-                return use(_Transaction(transaction))
+            try:
+                return use(self._snapshot.of(transaction, transaction.id()))
+            finally:
+                transaction.abort()
 
     def write(self, change: Callable[[Writing], T]) -> T:
         with self._lock:
             while True:
                 try:
                     with self._lmdb.begin(write=True, buffers=True) as transaction:
-                        return change(_Transaction(transaction))
+                        return change(_Transaction().of(transaction, None))
                 except lmdb.MapResizedError:
                     self._lmdb.set_mapsize(0)
                 except lmdb.MapFullError:
@@ -95,11 +98,17 @@ class _Environment:
 class _Transaction:
     """An LMDB transaction as Reading and Writing."""
 
-    __slots__ = ("_transaction", "get")
+    __slots__ = ("_transaction", "get", "version")
 
-    def __init__(self, transaction: lmdb.Transaction) -> None:
+    get: Callable[[bytes], Content | None]
+    version: int | None
+
+    def of(self, transaction: lmdb.Transaction, version: int | None) -> "_Transaction":
+        """This object for another transaction: making one for each read would cost more than the read's look-ups."""
         self._transaction = transaction
-        self.get: Callable[[bytes], Content | None] = transaction.get
+        self.get = transaction.get
+        self.version = version
+        return self
 
     def get_many(self, keys: Sequence[bytes]) -> list[Content | None]:
         return list(map(self.get, keys))

@@ -1,5 +1,6 @@
 """Looking values up: which records a batch of keys and moments touches, and what they say."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -7,53 +8,49 @@ import numpy as np
 from bottega.errors import InvalidInput
 from bottega.features import chunks, kernel
 from bottega.features.definition import Definition, Layout
-from bottega.features.records import LAST_SPAN, SPAN, SPAN_ID, TAIL, Entry
+from bottega.features.records import KEY, TAIL, Entry, span_ids
 from bottega.features.storage import Content, Reading
-
-Found = tuple[np.ndarray, np.ndarray]
-"""Values (features, batch) float64, NaN where there is none, and age_s (batch,) float64, NaN without any event."""
 
 FEW = 1000
 
 
-def look_up(transaction: Reading, entry: Entry, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Found:
-    """The features of a batch: keys (batch,) each, `at_us` (batch,) int64."""
-    if len(at_us) == 1:
-        numbers = _whole_numbers(entry, keys)
-        if numbers is not None:
-            return _one(transaction, entry, numbers, at_us.item())
-    known, columns = _key_columns(entry.definition, keys, len(at_us))
-    return _many(transaction, entry, known, columns, at_us)
+def look_up(transaction: Reading, entry: Entry, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> np.ndarray:
+    """The features of a batch, keys (batch,) each and `at_us` (batch,) int64: values (features + 1, batch) float64.
 
-
-def _whole_numbers(entry: Entry, keys: tuple[np.ndarray, ...]) -> tuple[int, ...] | None:
-    """One entity's keys where they are whole numbers as they come, else None."""
-    if len(keys) != entry.numbers:
-        return None
-    found = []
-    for key in keys:
-        if key.dtype.kind not in "iu":
-            return None
-        found.append(key.item())
-    return tuple(found)
-
-
-def _one(transaction: Reading, entry: Entry, keys: tuple[int, ...], at_us: int) -> Found:
-    layout, prefix = entry.layout, entry.entity_prefix(keys)
-    records = transaction.get_many([prefix + end for end in _ends(layout, at_us // layout.tile_us)])
+    NaN where there is none; the last row is age_s, NaN without any event.
+    """
+    prefix = _whole_number_prefix(entry, keys) if len(at_us) == 1 else None
+    if prefix is None:
+        known, columns = _key_columns(entry.definition, keys, len(at_us))
+        return _many(transaction, entry, known, columns, at_us)
+    layout, at = entry.layout, at_us.item()
+    records = transaction.get_many([prefix + end for end in _ends(layout.longest, at // layout.tile_us)])
     compiled = kernel.load()
     if compiled is not None:
-        return compiled.read_one(layout, records, at_us)
-    return _by_numpy(layout, records, np.array([0, len(records)]), np.array([at_us]))
+        return compiled.read_one(layout, records, at)
+    return _by_numpy(layout, records, np.array([0, len(records)]), at_us)
+
+
+def _whole_number_prefix(entry: Entry, keys: tuple[np.ndarray, ...]) -> bytes | None:
+    """What the keys of one entity's records begin with, where its keys are whole numbers as they come, else None."""
+    if len(keys) != entry.numbers:
+        return None
+    prefix = entry.prefix
+    for key in keys:
+        number = key.item()
+        if type(number) is not int or number >= 2**63:
+            return None
+        prefix += KEY.pack(number)
+    return prefix
 
 
 def _many(
     transaction: Reading, entry: Entry, known: np.ndarray, keys: tuple[np.ndarray, ...], at_us: np.ndarray
-) -> Found:
+) -> np.ndarray:
     layout = entry.layout
     prefixes = entry.entity_prefixes(keys, len(at_us))
     nows = (at_us // layout.tile_us).tolist()
-    ends_of = {now: _ends(layout, now) for now in set(nows)}
+    ends_of = {now: _ends(layout.longest, now) for now in set(nows)}
     ends = [ends_of[now] if there else () for now, there in zip(nows, known.tolist(), strict=True)]
     names = [prefix + end for prefix, mine in zip(prefixes, ends, strict=True) for end in mine]
     start = np.array([0, *itertools.accumulate(map(len, ends))])
@@ -64,11 +61,10 @@ def _many(
     return _by_numpy(layout, records, start, at_us)
 
 
-def _ends(layout: Layout, now: int) -> tuple[bytes, ...]:
-    """How the keys of the records end that have the windows before tile `now`."""
-    first, last = (now - layout.longest) // SPAN, (now - 1) // SPAN
-    spans = range(first if first > 0 else 0, (last if last < LAST_SPAN else LAST_SPAN) + 1)
-    return (TAIL, *map(SPAN_ID.pack, spans))
+@functools.lru_cache(maxsize=1024)
+def _ends(longest: int, now: int) -> tuple[bytes, ...]:
+    """How the keys of the records end that have the longest window before tile `now`."""
+    return (TAIL, *span_ids(now - longest, now - 1))
 
 
 def _get_each_once(transaction: Reading, names: list[bytes]) -> list[Content | None]:
@@ -80,13 +76,13 @@ def _get_each_once(transaction: Reading, names: list[bytes]) -> list[Content | N
     return [content[name] for name in names]
 
 
-def _by_numpy(layout: Layout, records: list[Content | None], start: np.ndarray, at_us: np.ndarray) -> Found:
+def _by_numpy(layout: Layout, records: list[Content | None], start: np.ndarray, at_us: np.ndarray) -> np.ndarray:
     totals = np.empty((len(layout.states), len(layout.windows), len(at_us)), np.int64)
     age_s = np.empty(len(at_us))
     for i, ((first, end), at) in enumerate(zip(itertools.pairwise(start.tolist()), at_us.tolist(), strict=True)):
         mine = [content for content in records[first:end] if content is not None]
         totals[:, :, i], age_s[i] = chunks.window_totals(layout, mine, at)
-    return layout.values(totals), age_s
+    return np.concatenate([layout.values(totals), age_s[None]])
 
 
 def _key_columns(
@@ -111,9 +107,11 @@ def _key_columns(
             if (column != np.floor(column)).any():
                 raise InvalidInput(f"The key {name!r} of view {definition.view!r} is fractional; give whole numbers.")
             column = column.astype(np.int64)
-        elif column.dtype.kind in "iu":
+        elif column.dtype.kind in "iu" and (column.dtype != np.uint64 or (column < 2**63).all()):
             column = column.astype(np.int64, copy=False)
         else:
-            raise InvalidInput(f"The key {name!r} of view {definition.view!r} is {column.dtype}; give whole numbers.")
+            raise InvalidInput(
+                f"The key {name!r} of view {definition.view!r} is {column.dtype}; give whole numbers of 64 bits."
+            )
         columns.append(column)
     return known, tuple(columns)

@@ -16,7 +16,7 @@ import numpy as np
 from bottega.errors import Conflict, NotFound
 from bottega.features import records
 from bottega.features.definition import Definition
-from bottega.features.lookup import Found, look_up
+from bottega.features.lookup import look_up
 from bottega.features.records import Entry, Stream
 from bottega.features.storage import Reading, Storage, Writing, open_storage
 
@@ -29,34 +29,44 @@ if TYPE_CHECKING:
 
 
 class Values(Mapping[str, np.ndarray]):
-    """Features by name, (batch,) float64 each; all null where the store has no such view yet.
+    """Features by name, (batch,) float64 each."""
 
-    `age_s` (batch,) float64 is how many seconds ago the newest tile with a known event closed, NaN without any within
-    the longest window.
-    """
+    __slots__ = ("_matrix", "_names", "_view")
 
-    __slots__ = ("_matrix", "_names", "_view", "age_s")
+    def __init__(self, view: str, names: Mapping[str, int], matrix: np.ndarray) -> None:
+        self._view, self._names, self._matrix = view, names, matrix
 
-    def __init__(self, view: str, names: Mapping[str, int] | None, found: Found) -> None:
-        self._view, self._names = view, names
-        self._matrix, self.age_s = found
+    @property
+    def age_s(self) -> np.ndarray:
+        """How many seconds ago the newest tile closed that has a known event: (batch,) float64.
+
+        NaN without any in the longest window.
+        """
+        found: np.ndarray = self._matrix[-1]
+        return found
 
     def __getitem__(self, feature: str) -> np.ndarray:
-        if self._names is None:
-            return np.full(len(self.age_s), np.nan)
         try:
-            return self._matrix[self._names[feature]]
+            found: np.ndarray = self._matrix[self._names[feature]]
         except KeyError:
             raise NotFound(
                 f"The online store holds view {self._view!r} without {feature!r}. It has: {', '.join(self._names)}.",
                 next_step="Materialise the view again with its present declaration.",
             ) from None
+        return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names or ())
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._names or ())
+        return len(self._names)
+
+
+class Nothing(Values):
+    """The values of a view that the store has not got yet: all null, whatever the feature."""
+
+    def __getitem__(self, feature: str) -> np.ndarray:
+        return self.age_s.copy()
 
 
 class Ingested(msgspec.Struct, frozen=True):
@@ -76,7 +86,7 @@ class OnlineStore:
 
     def __init__(self, address: Path | str) -> None:
         self._storage: Storage = open_storage(address)
-        self._entries: dict[str, tuple[bytes, Entry]] = {}
+        self._entries: dict[str, tuple[int | None, bytes, Entry]] = {}
 
     def read(self, view_name: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Values:
         """A view's features for keys (batch,) each at `at_us` (batch,) int64 epoch_us.
@@ -84,8 +94,6 @@ class OnlineStore:
         An entity without events has counts and sums 0 and no other value; a null key counts as such an entity.
         """
         at_us = np.asarray(at_us, np.int64)
-        if not self._storage.exists():
-            return _nothing(view_name, len(at_us))
 
         def look(transaction: Reading) -> Values:
             known = self._known(transaction, view_name)
@@ -93,7 +101,7 @@ class OnlineStore:
                 return _nothing(view_name, len(at_us))
             return Values(view_name, known.names, look_up(transaction, known, keys, at_us))
 
-        return self._storage.read(look)
+        return self._storage.read(look) if self._storage.exists() else _nothing(view_name, len(at_us))
 
     def definitions(self) -> tuple[Definition, ...]:
         """The definitions of all views in the store."""
@@ -224,18 +232,21 @@ class OnlineStore:
 
     def _known(self, transaction: Reading, view_name: str) -> Entry | None:
         """The view's stored definition, decoded once for as long as it stays the same."""
+        version = transaction.version
+        known = self._entries.get(view_name)
+        if known is not None and known[0] == version is not None:
+            return known[2]
         stored = transaction.get(records.entry_key(view_name))
         if stored is None:
             return None
-        known = self._entries.get(view_name)
-        content = bytes(stored)  # comparing a memory view byte by byte would cost more than the copy
-        if known is None or content != known[0]:
-            known = self._entries[view_name] = (content, Entry.decode(content))
-        return known[1]
+        content = bytes(stored)
+        entry = known[2] if known is not None and known[1] == content else Entry.decode(content)
+        self._entries[view_name] = (version, content, entry)
+        return entry
 
 
 def _nothing(view: str, batch: int) -> Values:
-    return Values(view, None, (np.empty((0, batch)), np.full(batch, np.nan)))
+    return Nothing(view, {}, np.full((1, batch), np.nan))
 
 
 def _add(

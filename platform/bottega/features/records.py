@@ -24,7 +24,7 @@ from bottega.features.storage import Content, Reading, Writing
 from bottega.features.tiles import Tiles
 
 _ENTITIES, _IDS = b"\0", b"\1"
-_NUMBER, SPAN_ID, _TILE = struct.Struct(">I"), struct.Struct(">I"), struct.Struct(">q")
+_NUMBER, SPAN_ID, KEY = struct.Struct(">I"), struct.Struct(">I"), struct.Struct(">q")
 SPAN = 8192
 """Tiles that one record covers: 28 days of five minutes."""
 LAST_SPAN = 2**32 - 2
@@ -87,10 +87,6 @@ class Entry:
         whole = packed.tobytes()
         return [whole[i : i + width] for i in range(0, len(whole), width)]
 
-    def entity_prefix(self, keys: tuple[int, ...]) -> bytes:
-        """What the keys of the records of an entity with whole-number keys begin with."""
-        return self.prefix + (_TILE.pack(keys[0]) if len(keys) == 1 else b"".join(map(_TILE.pack, keys)))
-
     def _text_prefix(self, keys: tuple[object, ...]) -> bytes:
         text = "".join(f"{key}\0" for key in keys)
         if text.count("\0") != len(keys) or len(text.encode()) > _LONGEST_KEY:
@@ -102,7 +98,7 @@ class Entry:
 
     def ids_key(self, source: int, tile: int) -> bytes:
         """Key of the ids of one tile's events from the view's source of that number."""
-        return self.ids_prefix + bytes((source,)) + _TILE.pack(tile)
+        return self.ids_prefix + bytes((source,)) + KEY.pack(tile)
 
 
 def entry_key(view: str) -> bytes:
@@ -288,7 +284,7 @@ def _tile_count(content: bytes | memoryview) -> int:
 
 def _clear_ids(transaction: Writing, entry: Entry, first_tile: int, end_tile: int) -> None:
     for key, _ in list(transaction.scan(entry.ids_prefix)):
-        if first_tile <= _TILE.unpack(key[-8:])[0] < end_tile:
+        if first_tile <= KEY.unpack(key[-8:])[0] < end_tile:
             transaction.delete(key)
 
 

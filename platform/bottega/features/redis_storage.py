@@ -107,6 +107,8 @@ class RedisStorage:
 class _Snapshot:
     """Redis as Reading."""
 
+    version: int | None = None
+
     def __init__(self, server: Any) -> None:
         self._server = server
 
@@ -125,6 +127,8 @@ class _Snapshot:
 
 class _Changes:
     """Puts and deletes that wait for the transaction's end, seen by its own reads."""
+
+    version: int | None = None
 
     def __init__(self, before: _Snapshot) -> None:
         self._before = before

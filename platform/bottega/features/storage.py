@@ -12,7 +12,12 @@ Content = bytes | memoryview
 
 
 class Reading(Protocol):
-    """A consistent snapshot. Its memory views are valid while it is open only."""
+    """A consistent snapshot. Its memory views are valid while it is open only.
+
+    Two snapshots of the same `version` hold the same; None tells nothing.
+    """
+
+    version: int | None
 
     def get(self, key: bytes) -> Content | None:
         """The content of a key, or None."""
