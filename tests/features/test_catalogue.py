@@ -2,8 +2,8 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bottega.features import Attribute, Entity, FeatureView, StaticView, count, mean, on_request
-from bottega.features.catalogue import FeatureEntry, Statistics, catalogue, statistics
+from bottega.features import Attribute, Entity, ExternalView, FeatureView, StaticView, count, mean, on_request
+from bottega.features.catalogue import FeatureEntry, Statistics, catalogue, describe, statistics
 
 ZONE = Entity("zone", keys=("zone",))
 TRAFFIC = FeatureView(
@@ -58,3 +58,17 @@ def test_statistics_of_a_static_view_are_those_of_its_source():
     zones = pd.DataFrame({"zone": [1, 2, 3, 4], "area_km2": [1.0, 2.0, 6.0, np.nan]})
     assert statistics(AREAS, {"zones": zones}) == {"area_km2": Statistics(4, 0.25, 3.0, 1.0, 2.0, 6.0)}
     assert statistics(AREAS, {"zones": zones.tail(1)}) == {"area_km2": Statistics(1, 1.0)}
+
+
+def test_an_external_view_is_described_and_has_the_statistics_of_its_recorded_answers():
+    features = [Attribute("temperature_c", "degC", default=15.0)]
+    view = ExternalView("weather", ZONE, "weather_service", features, owner="ops")
+    entry = describe(view)
+    assert (entry.kind, entry.owner) == ("external", "ops")
+    assert entry.features == (
+        FeatureEntry("weather:temperature_c", "degC", "", "weather_service.temperature_c", missing="15"),
+    )
+    assert statistics(view, {}) == {}
+    recorded = ExternalView("weather", ZONE, "weather_service", features, history=False, source="said")
+    found = statistics(recorded, {"said": pd.DataFrame({"temperature_c": [1.0, 3.0, None]})})
+    assert (found["temperature_c"].least, found["temperature_c"].greatest) == (1.0, 3.0)

@@ -49,6 +49,7 @@ class Service:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 question = json.loads(self.rfile.read(int(self.headers["content-length"])))

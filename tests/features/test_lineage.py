@@ -1,6 +1,6 @@
 """Lineage: every column behind a feature, and everything that depends on it."""
 
-from bottega.features import Attribute, Entity, FeatureView, Source, StaticView, count, mean, on_request
+from bottega.features import Attribute, Entity, ExternalView, FeatureView, Source, StaticView, count, mean, on_request
 from bottega.features.lineage import Edge, downstream, lineage, upstream
 
 ZONE = Entity("zone", keys=("zone",))
@@ -30,6 +30,16 @@ EDGES = lineage(
     [density],
     ["speed", "density"],
 )
+
+
+def test_an_external_feature_comes_from_its_service():
+    weather = ExternalView("weather", ZONE, "weather_service", ["temperature_c"])
+    edges = lineage([weather], {"warm": "weather:temperature_c@pu_zone"}, [], ["warm"])
+    assert upstream(edges, "model") == (
+        Edge("warm", "model", "input"),
+        Edge("weather:temperature_c", "warm", "read by pu_zone"),
+        Edge("weather_service.temperature_c", "weather:temperature_c", "service"),
+    )
 
 
 def test_a_feature_comes_from_each_source_s_own_columns():

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from bottega.features.conditions import parse_where
+from bottega.features.external import ExternalView
 from bottega.features.on_request import OnRequest
 from bottega.features.refs import View, resolve
 from bottega.features.static import StaticView
-from bottega.features.view import FeatureView
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -63,8 +63,8 @@ def _walk(edges: tuple[Edge, ...], node: str, here: str, there: str) -> tuple[Ed
 def _view_edges(view: View) -> list[Edge]:
     if isinstance(view, StaticView):
         return [Edge(f"{view.source}.{f.name}", f"{view.name}:{f.name}", "attribute") for f in view.features]
-    if not isinstance(view, FeatureView):
-        return []
+    if isinstance(view, ExternalView):
+        return [Edge(f"{view.endpoint}.{f.name}", f"{view.name}:{f.name}", "service") for f in view.features]
     edges = []
     for source in view.sources:
         times = [source.event_time, *([source.available_at] if source.available_at else [])]

@@ -3,16 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bottega.errors import BottegaError, NotFound, Unavailable
-from bottega.features.plan import ExternalRead, OnlineRead, Service
+from bottega.features.plan import OnlineRead, Service
 from bottega.serving import deployment
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.metrics import Metrics
 from bottega.settings import load_settings
 from bottega.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bottega.features.external_reader import ExternalReader
 
 POLL_S = 0.3
 _report = logging.getLogger("bottega.serving")
@@ -31,7 +35,7 @@ class LiveEndpoints:
         self._metrics = metrics
         self._seen: tuple[int, int, int] | None = None
         self._read_online = open_online(workspace)
-        self._read_external = open_services()
+        self.services = Services()
         self.endpoints: dict[str, Endpoint] = {}
         self.failures: dict[str, str] = {}
 
@@ -86,7 +90,7 @@ class LiveEndpoints:
         try:
             key = self._workspace.signing_key()
             endpoint = await asyncio.to_thread(
-                Endpoint.load, folder, usecase, version, key, self._read_online, self._read_external, self._metrics
+                Endpoint.load, folder, usecase, version, key, self._read_online, self.services, self._metrics
             )
         except Exception as error:  # noqa: BLE001  whatever is wrong with the new version, the old one answers on
             self.failures[usecase] = f"version {version}: {error or type(error).__name__}"
@@ -120,15 +124,20 @@ def open_online(workspace: Workspace) -> OnlineRead:
     return read
 
 
-def open_services() -> ExternalRead:
-    """A way to ask external services that starts when a plan first asks one; the settings hold their addresses."""
-    opened: list[ExternalRead] = []
+class Services:
+    """A way to ask external services, opened when a plan first asks one; the settings hold their addresses."""
 
-    def read(service: Service, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
-        if not opened:
+    def __init__(self) -> None:
+        self._reader: ExternalReader | None = None
+
+    def __call__(self, service: Service, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
+        """A service's features, (batch,) float64 each."""
+        if self._reader is None:
             from bottega.features.external_reader import ExternalReader
 
-            opened.append(ExternalReader(load_settings().endpoints))
-        return opened[0](service, keys, at_us)
+            self._reader = ExternalReader(load_settings().endpoints)
+        return self._reader(service, keys, at_us)
 
-    return read
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What became of the questions and calls, by view."""
+        return {} if self._reader is None else self._reader.counts()

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._external = Gauge(
+            "bottega_external",
+            "Rows, questions and calls of external views by what became of them.",
+            ["view", "what"],
+            registry=self._registry,
+        )
+
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, ["model"], registry=self._registry)
 
@@ -121,8 +129,13 @@ class Metrics:
             )
         return self._models[name]
 
-    def text(self, log_counts: Mapping[str, int]) -> bytes:
-        """The exposition that Prometheus scrapes, with the prediction log's own counts."""
+    def text(
+        self, log_counts: Mapping[str, int], external: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    ) -> bytes:
+        """The exposition that Prometheus scrapes, with the counts of the prediction log and of external views."""
+        for view, counts in external.items():
+            for what, count in counts.items():
+                self._external.labels(view, what).set(count)
         for what, count in log_counts.items():
             self._log.labels(what).set(count)
         return generate_latest(self._registry)

@@ -107,9 +107,8 @@ class App:
             case ["openapi.json"]:
                 return as_json(openapi.describe(self._live.endpoints.values()))
             case ["metrics"]:
-                return Response(
-                    self._metrics.text(self._log.counts()), content_type=b"text/plain; version=0.0.4; charset=utf-8"
-                )
+                text = self._metrics.text(self._log.counts(), self._live.services.counts())
+                return Response(text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /openapi.json.")
 
     async def _predict(self, usecase: str, request: Request) -> Response:
