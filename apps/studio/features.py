@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import streamlit as st
 
+from bottega.datasets.origin import resolve
+from bottega.datasets.trips import available_span
 from bottega.features.catalogue import catalogue
 from bottega.features.parity import Parity
 from bottega.features.provenance import COUNTED, Provenance
@@ -59,10 +61,12 @@ def _ask(
 
 
 def _newest(settings: Settings, workspace: Workspace, view: FeatureView) -> datetime:
-    """The last whole day that the online store has seen, city time; today where it has seen nothing."""
-    zone = ZoneInfo(CITY_TIMEZONE)
+    """The last whole day that the online store has seen, else one of the dataset's first week; city time."""
     seen = store_state(workspace, settings, view).seen_until
-    return datetime.now(zone) if seen is None else datetime.fromisoformat(seen).astimezone(zone) - timedelta(days=1)
+    if seen is None:
+        first, _ = available_span(resolve("tlc_green_trips", workspace, settings), workspace, settings)
+        return first.astimezone(ZoneInfo(CITY_TIMEZONE)) + timedelta(days=6)
+    return datetime.fromisoformat(seen).astimezone(ZoneInfo(CITY_TIMEZONE)) - timedelta(days=1)
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the events", hash_funcs=_CACHED)
