@@ -375,17 +375,21 @@ def test_what_is_refused_is_told(oracle, trips, late_trips):
 def test_parquet_files_and_buckets_give_the_same_as_a_table_in_memory(trips, late_trips, tmp_path, monkeypatch):
     labels = trips.sample(300, random_state=3)
     expected = late_set(labels, late_trips)
-    late_trips.iloc[:2000].to_parquet(tmp_path / "a.parquet")
-    late_trips.iloc[2000:].to_parquet(tmp_path / "b.parquet")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    late_trips.iloc[:2000].to_parquet(folder / "a.parquet")
+    late_trips.iloc[2000:].to_parquet(folder / "b.parquet")
     monkeypatch.setattr(batches, "BATCH_ROWS", 700)
-    pd.testing.assert_frame_equal(late_set(labels, tmp_path), expected)
-    monkeypatch.setattr(spill, "ROWS_AT_ONCE", 900)
+    pd.testing.assert_frame_equal(late_set(labels, folder), expected)
     monkeypatch.setattr(spill.Spill.__init__, "__defaults__", (900,))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     seen = []
-    found = late_set(labels, [tmp_path / "a.parquet", tmp_path / "b.parquet"], progress=lambda *call: seen.append(call))
+    found = late_set(labels, [folder / "a.parquet", folder / "b.parquet"], progress=lambda *call: seen.append(call))
     pd.testing.assert_frame_equal(found, expected)
     assert ("windows of late", 4, 5) in seen
-    assert not list(Path(tempfile.gettempdir()).glob("bottega-spill-*"))
+    assert not list(scratch.iterdir())
 
 
 def test_broken_and_unequal_files_are_named(trips, tmp_path):
