@@ -132,6 +132,7 @@ def test_bad_records_are_named_and_the_others_read():
         15: (b'{"paid":1}', "Expected `bool | null`, got `int`"),
         16: (b'{"zone":1}{"zone":2}', "trailing characters"),
         17: (b'{"zone":1},{"zone":2}', "trailing characters"),
+        18: (b'{"other":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "maximum recursion depth exceeded"),
     }
     records = [bad[i][0] if i in bad else b'{"zone":%d}' % i for i in range(20)]
     decoded = decode_rows(records, COLUMNS)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bottega.errors import InvalidInput
+from bottega.errors import Conflict, InvalidInput
 from bottega.eventlog import open_log
 from bottega.features import Entity, FeatureView, count, max, mean
 from bottega.features.materialize import materialize
@@ -121,6 +121,68 @@ def test_the_stream_takes_over_where_the_span_ends_no_event_twice_and_none_lost(
         again = store.ingest(LATE, trips.iloc[[0, 3999]], "trips")
     assert again.refused["duplicate"] == 2
     assert store_parity(LATE, {"trips": trips}, store, trips, at="pickup_at", keys=["pu_zone"]).mismatches == 0
+
+
+def streamed(log, store: OnlineStore, declared: FeatureView = LATE) -> None:
+    Updater([declared], log, store, kept_us=None).run({"trips": log.end("trips")})
+
+
+def exact(store: OnlineStore, trips: pd.DataFrame) -> bool:
+    return store_parity(LATE, {"trips": trips}, store, trips, at="pickup_at", keys=["pu_zone"]).mismatches == 0
+
+
+@pytest.mark.parametrize("event_id", ["trip_id", None])
+def test_a_span_behind_the_stream_counts_nothing_twice(store, trips, tmp_path, event_id):
+    declared = FeatureView("late", ZONE, "trips", "pickup_at", LATE.features, keys=("pu_zone",),
+        available_at="dropoff_at", event_id=event_id, lateness="2h")  # fmt: skip
+    with open_log(tmp_path / "log.db") as log:
+        publish([declared], {"trips": trips}, log)
+        streamed(log, store, declared)
+        materialize(declared, {"trips": trips}, store, SINCE, datetime(2024, 3, 9, tzinfo=UTC), log)
+        streamed(log, store, declared)
+    assert store_parity(declared, {"trips": trips}, store, trips, at="pickup_at", keys=["pu_zone"]).mismatches == 0
+
+
+def test_a_span_ahead_of_the_stream_must_reach_back_to_it_and_to_what_is_late(store, trips, tmp_path):
+    middle, until = datetime(2024, 3, 8, tzinfo=UTC), datetime(2024, 3, 11, tzinfo=UTC)
+    with open_log(tmp_path / "log.db") as log:
+        publish([LATE], {"trips": trips}, log)
+        materialize(LATE, {"trips": trips}, store, SINCE, middle, log)
+        for since in (middle, middle + timedelta(days=1), middle - timedelta(minutes=100)):
+            with pytest.raises(InvalidInput, match="late events would be lost or count twice"):
+                materialize(LATE, {"trips": trips}, store, since, until, log)
+        materialize(LATE, {"trips": trips}, store, middle - timedelta(hours=2), until, log)
+        streamed(log, store)
+    assert exact(store, trips)
+
+
+def test_the_take_over_is_found_among_unreadable_records(store, trips, tmp_path):
+    from bottega.eventlog.records import encode_rows
+
+    middle = datetime(2024, 3, 7, tzinfo=UTC)
+    ordered = trips.sort_values("dropoff_at")[["trip_id", "pu_zone", "pickup_at", "dropoff_at", "speed_kmh"]]
+    records = encode_rows(ordered)
+    known = int((ordered["dropoff_at"] < middle).sum())
+    mixed = records[:known] + [b"{"] * 3 + records[known:2000] + [b"[]"] * 1500 + records[2000:] + [b"{}"]
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", mixed)
+        assert materialize(LATE, {"trips": trips}, store, SINCE, middle, log) == known
+        assert store.offset("late", "trips") == known
+        streamed(log, store)
+    assert exact(store, trips)
+
+
+def test_a_stream_that_missed_records_is_not_repaired_halfway(store, trips, tmp_path):
+    with open_log(tmp_path / "log.db") as log:
+        publish([LATE], {"trips": trips}, log)
+        Updater([LATE], log, store, kept_us=None).run({"trips": 300})
+        log.trim("trips", 500)
+        with pytest.raises(Conflict, match="record 300 of topic 'trips', which is trimmed away"):
+            materialize(LATE, {"trips": trips}, store, SINCE, datetime(2024, 3, 9, tzinfo=UTC), log)
+        store.drop("late")
+        materialize(LATE, {"trips": trips}, store, SINCE, datetime(2024, 3, 9, tzinfo=UTC), log)
+        streamed(log, store)
+    assert exact(store, trips)
 
 
 WRITER = """

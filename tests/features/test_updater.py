@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bottega.errors import Conflict
+from bottega.errors import Conflict, NotFound
 from bottega.eventlog import open_log
 from bottega.eventlog.records import encode_rows
-from bottega.features import Entity, FeatureView, count, last, mean, min
+from bottega.features import Entity, FeatureView, Source, count, last, mean, min
 from bottega.features.online import OnlineStore
 from bottega.features.updater import KEPT_US, Updater, stream_columns, unbindable
 from bottega.pipeline.publish import publish
@@ -150,6 +150,124 @@ def test_old_tiles_and_ids_go_once_a_day_and_recent_answers_stay(oracle, trips, 
     assert long_ago["count_24h"].sum() == 0
 
 
+def plain(name: str = "p", **options) -> FeatureView:
+    features = [count().over("1h", "7d"), mean("speed_kmh").over("24h")]
+    return FeatureView(name, ZONE, "trips", "dropoff_at", features, keys=("pu_zone",), **options)
+
+
+def every(store: OnlineStore, trips: pd.DataFrame, name: str = "p") -> float:
+    """How many trips count in the last week."""
+    at_us = np.full(40, trips["dropoff_at"].max().value // 1000 + 3_600_000_000)
+    return store.read(name, (np.arange(40),), at_us)["count_7d"].sum()
+
+
+def a_week(trips: pd.DataFrame) -> pd.DataFrame:
+    """The trips of the last week, in the order in which they ended."""
+    recent = trips[trips["dropoff_at"] > trips["dropoff_at"].max() - pd.Timedelta("6D")]
+    return recent.sort_values("dropoff_at", ignore_index=True)
+
+
+def test_a_record_is_kept_before_the_store_passes_it(trips, tmp_path):
+    class Dies(OnlineStore):
+        def ingest(self, *given, **named):
+            super().ingest(*given, **named)
+            raise KeyboardInterrupt
+
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", [b"{"])
+        with pytest.raises(KeyboardInterrupt):
+            Updater([plain()], log, Dies(tmp_path / "store"), tmp_path / "quarantine").step()
+        assert OnlineStore(tmp_path / "store").offset("p", "trips") == 1
+    (file,) = (tmp_path / "quarantine").rglob("*.jsonl")
+    assert json.loads(file.read_text())["offset"] == 0
+
+
+def test_an_unreadable_record_is_so_for_the_views_that_need_its_field(tmp_path):
+    other = FeatureView("other", ZONE, "trips", "dropoff_at", [count().over("1h")], keys=("pu_zone",))
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", [b'{"pu_zone":7,"dropoff_at":0,"speed_kmh":"fast"}'])
+        found = Updater([plain(), other], log, OnlineStore(tmp_path / "store"), tmp_path / "kept").run({"trips": 1})
+    assert [(one.counted, one.quarantined) for one in found] == [(0, 1), (1, 0)]
+    assert [file.name for file in (tmp_path / "kept").rglob("*.jsonl")] == ["p.trips.000000000000.jsonl"]
+
+
+def test_views_may_read_a_column_as_different_types(tmp_path):
+    named = FeatureView("named", Entity("z", ("z",), "string"), "trips", "dropoff_at", [count().over("1h")])
+    numbered = FeatureView("numbered", Entity("z", ("z",)), "trips", "dropoff_at", [count().over("1h")])
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", [b'{"z":7,"dropoff_at":0}', b'{"z":"north","dropoff_at":0}'])
+        found = Updater([named, numbered], log, OnlineStore(tmp_path / "store")).run({"trips": 2})
+    assert [(one.counted, one.quarantined) for one in found] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("key", ["x" * 600, "a\0b"])
+def test_a_text_key_that_the_store_cannot_hold_does_not_stop_the_stream(tmp_path, key):
+    named = FeatureView("named", Entity("z", ("z",), "string"), "trips", "dropoff_at", [count().over("1h")])
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", encode_rows(pd.DataFrame({"z": ["a", key, "b"], "dropoff_at": [0, 0, 0]})))
+        (done,) = Updater([named], log, OnlineStore(tmp_path / "store")).run({"trips": 3})
+    assert (done.counted, done.quarantined, done.lag) == (2, 1, 0)
+
+
+def test_one_wrong_clock_does_not_make_the_store_forget(trips, tmp_path):
+    week = a_week(trips)
+    records = encode_rows(week[["pu_zone", "dropoff_at", "speed_kmh"]])
+    records.insert(len(week) // 2, b'{"pu_zone":7,"dropoff_at":"2900-01-01T00:00:00Z"}')
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", records)
+        store = OnlineStore(tmp_path / "store")
+        Updater([plain()], log, store, batch=100).run({"trips": len(records)})
+    assert every(store, week) == len(week)
+
+
+def test_a_new_store_begins_where_a_trimmed_log_does(trips, tmp_path):
+    week = a_week(trips)
+    with open_log(tmp_path / "log.db") as log:
+        log.append("trips", encode_rows(week[["pu_zone", "dropoff_at", "speed_kmh"]]))
+        log.trim("trips", 500)
+        store = OnlineStore(tmp_path / "store")
+        (done,) = Updater([plain()], log, store, kept_us=None).run({"trips": len(week)})
+        assert (done.read, done.lag, store.offset("p", "trips")) == (len(week) - 500, 0, len(week))
+    assert every(store, week) == len(week) - 500
+
+
+def test_what_was_trimmed_before_it_was_read_is_no_silent_loss(trips, tmp_path):
+    with open_log(tmp_path / "log.db") as log:
+        publish([plain()], {"trips": trips}, log)
+        store = OnlineStore(tmp_path / "store")
+        Updater([plain()], log, store).run({"trips": 300})
+        log.trim("trips", 500)
+        with pytest.raises(NotFound, match="no record 300 any more"):
+            Updater([plain()], log, store).run({"trips": 4000})
+
+
+def test_a_log_that_ends_before_the_store_is_another_log(trips, tmp_path):
+    store = OnlineStore(tmp_path / "store")
+    with open_log(tmp_path / "log.db") as log:
+        publish([plain()], {"trips": trips}, log)
+        Updater([plain()], log, store).run({"trips": 4000})
+    with open_log(tmp_path / "other.db") as log:
+        publish([plain()], {"trips": trips.head(10)}, log)
+        with pytest.raises(Conflict, match="up to record 4000, but the log ends at 10"):
+            Updater([plain()], log, store)
+
+
+def test_a_source_far_behind_keeps_what_it_still_needs(trips, tmp_path):
+    """One topic is a week ahead of the other, which then brings copies: their ids must not be forgotten."""
+    sources = [Source(name, "dropoff_at", event_id="trip_id", keys="pu_zone") for name in ("slow", "fast")]
+    both = FeatureView("p", ZONE, sources=sources, features=[count().over("7d")])
+    ordered = trips.sort_values("dropoff_at", ignore_index=True)[["trip_id", "pu_zone", "dropoff_at"]]
+    with open_log(tmp_path / "log.db") as log:
+        log.append("slow", encode_rows(pd.concat([ordered[:100], ordered[:50]])))
+        log.append("fast", encode_rows(ordered[-1000:]))
+        updater = Updater([both], log, OnlineStore(tmp_path / "store"), batch=50)
+        found = updater.run({"slow": 150, "fast": 1000})
+    assert [(one.source, one.counted, one.refused) for one in found] == [
+        ("slow", 100, {"duplicate": 50}),
+        ("fast", 1000, {}),
+    ]
+
+
 FOLLOWER = """
 import sys
 from bottega.eventlog import open_log
@@ -161,7 +279,7 @@ with open_log(sys.argv[1]) as log:
     Updater([VIEW], log, OnlineStore(sys.argv[2]), batch=25).run()
 """
 DECLARATION = """
-from bottega.features import Entity, FeatureView, count, last, mean, min
+from bottega.features import Entity, FeatureView, Source, count, last, mean, min
 VIEW = FeatureView(
     "v", Entity("zone", ("zone",)), "trips", "pickup_at",
     [count().over("1h", "24h"), mean("speed_kmh").over("1h", "24h"), min("duration_min").over("24h"),

@@ -194,10 +194,16 @@ def stream(
             publish_events(chosen, session.workspace, session.settings, *span, log, progress)
         found = update_views(chosen, session.workspace, session.settings, log, until_end, progress)
     rows = [
-        (f"{one.view}/{one.source}", one.read, one.counted, one.quarantined, one.lag, _reasons(one.refused))
+        (
+            f"{one.view}/{one.source}",
+            *(f"{count:,}" for count in (one.read, one.counted, one.quarantined, one.lag)),
+            f"{one.per_second:,.0f}",
+            _reasons(one.refused),
+        )
         for one in found
     ]
-    session.emit(found, table("", ("view/source", "read", "counted", "unreadable", "lag", "refused"), rows))
+    columns = ("view/source", "read", "counted", "unreadable", "lag", "events/s", "refused")
+    session.emit(found, table("", columns, rows))
 
 
 def _reasons(refused: dict[str, int]) -> str:

@@ -29,6 +29,7 @@ _JSON = {
     datetime: _Int64 | Annotated[datetime, msgspec.Meta(tz=True)],
 }
 _NO_TIME = np.iinfo(np.int64).min  # numpy's "not a time"
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # the last: fields nested too deeply
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def decode_rows(records: Sequence[bytes], columns: Mapping[str, type]) -> Decode
     index: pd.Index = pd.RangeIndex(len(records))
     try:
         events = list(map(decode, records))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         events, refused = _decode_each(records, decode)
         index = index.delete([r.position for r in refused])
     rows = {
@@ -88,7 +89,7 @@ def _decode_each(records: Sequence[bytes], decode: Callable[[bytes], Any]) -> tu
     for position, record in enumerate(records):
         try:
             events.append(decode(record))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             refused.append(Refused(position, str(error)))
     return events, refused
 

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bottega.errors import InvalidInput
+from bottega.errors import Conflict, InvalidInput
 from bottega.eventlog import EventLog
+from bottega.features.arrivals import first_known_at, next_arrival
 from bottega.features.binding import DUPLICATE, Events, bind_events
+from bottega.features.chunks import EVER
 from bottega.features.copies import first_arrivals, identities
 from bottega.features.online import OnlineStore
 from bottega.features.records import Stream
 from bottega.features.tiles import tiles_of
-from bottega.features.updater import stream_columns
 from bottega.features.view import FeatureView
-from bottega.times import parse_duration_s, to_epoch_us
+from bottega.progress import Progress, silent
+from bottega.times import from_epoch_us, parse_duration_s, to_epoch_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +30,7 @@ def materialize(
     since: datetime,
     until: datetime,
     log: EventLog | None = None,
+    progress: Progress = silent,
 ) -> int:
     """Make the store's tiles in [since, until) those of the view's sources, in one transaction; returns how many count.
 
@@ -35,51 +38,66 @@ def materialize(
     ones, and running it again changes nothing. `since` and `until` lie on tile edges, else InvalidInput.
 
     Without `log`, late events of the span count however late they came: each read still counts those only that were
-    known at its moment. With `log`, whose topics have the sources' names, the span ends where the stream takes over:
-    events that were known before `until` count here, and the stream goes on with the first record that was not.
+    known at its moment. No stream may bring them again.
+
+    With `log`, whose topics have the sources' names, the stream takes over where the span ends: events that were known
+    before `until` count here, and it goes on with the first record that was not. What the store has of later tiles is
+    removed, since the stream brings it again.
     """
     first, end = _tile_edge(view, "since", since), _tile_edge(view, "until", until)
     if end <= first:
         raise InvalidInput(f"until ({until}) is not after since ({since}).", next_step="Swap them.")
+    offsets = _take_over(view, store, log, to_epoch_us(since), to_epoch_us(until)) if log is not None else {}
     refused: dict[str, int] = {}
-    parts = [_events(view, name, sources[name], first, end, refused) for name in view.source_names]
+    parts = []
+    for done, name in enumerate(view.source_names):
+        progress(f"materialise {view.name}", done, len(view.source_names))
+        parts.append(_events(view, name, sources[name], first, end, refused))
     stream = None
     if log is not None:
-        until_us = to_epoch_us(until)
-        parts = [part.take(part.available_us < until_us) for part in parts]
-        offsets = {name: first_known_at(view, name, log, until_us) for name in view.source_names}
+        parts = [part.take(part.available_us < to_epoch_us(until)) for part in parts]
         newest = max((int(part.available_us.max()) for part in parts if len(part)), default=None)
         stream = Stream(offsets, newest, refused)
     events = _joined(parts)
-    store.replace(view.definition, tiles_of(events, view.definition), first, end, stream, _ids(parts))
+    cleared = end if log is None else EVER[1]
+    store.replace(view.definition, tiles_of(events, view.definition), first, cleared, stream, _ids(parts))
+    progress(f"materialise {view.name}", len(parts), len(parts))
     return len(events)
 
 
-def first_known_at(view: FeatureView, source: str, log: EventLog, moment_us: int) -> int:
-    """The offset of a topic's first record that became known at a moment or later; its end where there is none.
+def _take_over(view: FeatureView, store: OnlineStore, log: EventLog, since_us: int, until_us: int) -> dict[str, int]:
+    """Each source's offset from which the stream goes on.
 
-    A topic holds its records in the order of their arrival, so that halving finds it.
+    What lies before the span stays, so it must have all that the stream passes over, and nothing that the stream brings
+    again: late events come within the lateness, so the span begins that long before both its end and what the stream
+    has reached. InvalidInput, where it does not.
     """
-    low, high = log.begin(source), log.end(source)
-    while low < high:
-        middle = (low + high) // 2
-        if _arrival_us(view, source, log, middle) < moment_us:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    reached = store.stream(view.name).offsets
+    lateness_us = parse_duration_s(view.lateness) * 1_000_000
+    latest = until_us
+    for name in view.source_names:
+        if name in reached and (found := _reached_us(view, name, log, reached[name])) is not None:
+            latest = min(latest, found)
+    if since_us + lateness_us > latest:
+        edge = (latest - lateness_us) // (parse_duration_s(view.tile) * 1_000_000) * parse_duration_s(view.tile)
+        raise InvalidInput(
+            f"The span of view {view.name!r} begins at {from_epoch_us(since_us)}, less than its lateness "
+            f"({view.lateness}) before {from_epoch_us(latest)}, where the stream goes on: "
+            "late events would be lost or count twice.",
+            next_step=f"Begin at {from_epoch_us(edge * 1_000_000)} or earlier.",
+        )
+    return {name: first_known_at(view.find_source(name), name, log, until_us) for name in view.source_names}
 
 
-def _arrival_us(view: FeatureView, source: str, log: EventLog, offset: int) -> int:
-    """When a record became known; unreadable ones count as always known."""
-    from bottega.eventlog.records import decode_rows
-
-    declared = view.find_source(source)
-    rows = decode_rows(log.read(source, offset, 1).records, stream_columns(view, declared)).rows
-    moments = rows[declared.available_at or declared.event_time].dropna()
-    if moments.empty:
-        return int(np.iinfo(np.int64).min)
-    return to_epoch_us(moments.iloc[0].to_pydatetime()) + declared.delay_us
+def _reached_us(view: FeatureView, name: str, log: EventLog, offset: int) -> int | None:
+    """When the first record became known that the stream has not read; None where it has read all."""
+    if offset < log.begin(name):
+        raise Conflict(
+            f"The stream of view {view.name!r} stopped at record {offset} of topic {name!r}, which is trimmed away.",
+            next_step="Drop the view (OnlineStore.drop) and materialise all that its windows cover.",
+        )
+    found = next_arrival(view.find_source(name), name, log, offset, log.end(name))
+    return None if found is None else found[1]
 
 
 def _events(

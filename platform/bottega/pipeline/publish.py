@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 
 from bottega.eventlog import EventLog
+from bottega.features.arrivals import last_arrival_us
+from bottega.features.updater import stream_columns
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent
+from bottega.times import from_epoch_us
 
 AT_ONCE = 10_000
 
@@ -31,8 +34,8 @@ def publish(
     ends = {}
     for name, readers in _readers(views).items():
         columns, arrival = _columns(readers, name), _arrival(readers[0], name, sources[name])
-        last = _last_arrival(readers[0], name, log)
-        wanted = arrival.notna() & (True if last is None else arrival > last)
+        last_us = last_arrival_us(readers[0].find_source(name), name, log)
+        wanted = arrival.notna() & (True if last_us is None else arrival > pd.Timestamp(from_epoch_us(last_us)))
         wanted &= (True if since is None else arrival >= since) & (True if until is None else arrival < until)
         order = np.argsort(arrival[wanted].to_numpy(), kind="stable")
         rows, moments = sources[name].loc[wanted, columns].iloc[order], arrival[wanted].iloc[order].to_numpy()
@@ -58,8 +61,6 @@ def _readers(views: Iterable[FeatureView]) -> dict[str, list[FeatureView]]:
 
 def _columns(views: list[FeatureView], name: str) -> list[str]:
     """The columns that any view reads from a source."""
-    from bottega.features.updater import stream_columns
-
     return list(dict.fromkeys(column for view in views for column in stream_columns(view, view.find_source(name))))
 
 
@@ -68,15 +69,3 @@ def _arrival(view: FeatureView, name: str, table: pd.DataFrame) -> pd.Series:
     source = view.find_source(name)
     moment = table[source.available_at or source.event_time]
     return moment + pd.Timedelta(source.delay_us, unit="us") if source.delay else moment
-
-
-def _last_arrival(view: FeatureView, name: str, log: EventLog) -> pd.Timestamp | None:
-    """When the newest published event became known; None for an empty topic."""
-    from bottega.eventlog.records import decode_rows
-    from bottega.features.updater import stream_columns
-
-    end = log.end(name)
-    if end == log.begin(name):
-        return None
-    rows = decode_rows(log.read(name, end - 1, 1).records, stream_columns(view, view.find_source(name))).rows
-    return pd.Timestamp(_arrival(view, name, rows).iloc[0])

@@ -24,12 +24,12 @@ from bottega.pipeline.watch import watch_live
 from bottega.progress import Progress, silent
 from bottega.serving.client import Client
 from bottega.settings import Settings
+from bottega.times import from_epoch_us, parse_duration_s, to_epoch_us
 from bottega.training.recipe import Sources
 from bottega.usecase import UseCase
 from bottega.workspace import Workspace
 
 ROWS_PER_REQUEST = 1000
-TILE_EDGE = timedelta(minutes=5)
 GROWTH = 1.25
 """By how much the rows to train on must have grown before a refused retraining is tried again."""
 
@@ -119,13 +119,17 @@ def feed(
     log: EventLog | None = None,
     progress: Progress = silent,
 ) -> int:
-    """Put the events of [since, until), widened to tile edges, into the online store; returns how many count."""
-    first, last = _floor(since), _floor(until)
+    """Put the events of [since, until) into the online store; returns how many count.
+
+    Both moments move back to the edge of a view's tile, so that spans that follow each other meet.
+    """
     windows = [view for view in usecase.views if isinstance(view, FeatureView)]
     counted = 0
     for done, view in enumerate(windows):
         progress("materialise", done, len(windows))
-        counted += materialize(view, sources, store, first, last, log)
+        first, last = _floor(since, view.tile), _floor(until, view.tile)
+        if first < last:
+            counted += materialize(view, sources, store, first, last, log)
     progress("materialise", len(windows), len(windows))
     return counted
 
@@ -168,7 +172,6 @@ def _retrain(retrain: Retrain, alarm: Detection, at: datetime, since: datetime, 
         return Retrained(alarm, at, since, until, None, str(error))
 
 
-def _floor(moment: datetime) -> datetime:
-    return moment - timedelta(
-        minutes=moment.minute % (TILE_EDGE.seconds // 60), seconds=moment.second, microseconds=moment.microsecond
-    )
+def _floor(moment: datetime, tile: str) -> datetime:
+    tile_us = parse_duration_s(tile) * 1_000_000
+    return from_epoch_us(to_epoch_us(moment) // tile_us * tile_us)

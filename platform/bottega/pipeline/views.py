@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import msgspec
 import numpy as np
 
-from bottega.errors import InvalidInput, NotFound
+from bottega.errors import Conflict, InvalidInput, NotFound
 from bottega.eventlog import open_log
 from bottega.features.catalogue import Statistics, statistics
 from bottega.features.lineage import Edge, lineage
@@ -88,13 +88,30 @@ def materialize_views(
 ) -> int:
     """Put the events of [since, until) into the online store; returns how many count.
 
-    With the address of a `log`, the stream goes on from there where the span ends.
+    With the address of a `log`, the stream goes on from there where the span ends. Conflict without it, where a stream
+    may still bring events of the span, which would count twice.
     """
-    gathered = gather(usecase, workspace, settings, since, until, progress=progress)
     store = OnlineStore(workspace.online)
+    if log is None:
+        for view in windowed(usecase):
+            _check_passed(view, store, until)
+    gathered = gather(usecase, workspace, settings, since, until, progress=progress)
     with contextlib.ExitStack() as stack:
         opened = None if log is None else stack.enter_context(open_log(log))
         return feed(usecase, gathered.sources, store, since, until, opened, progress)
+
+
+def _check_passed(view: FeatureView, store: OnlineStore, until: datetime) -> None:
+    """Raise Conflict where the view's stream has not yet passed a moment and the lateness after it."""
+    stream = store.stream(view.name)
+    if not stream.offsets or stream.newest_us is None:
+        return
+    passed = from_epoch_us(stream.newest_us - parse_duration_s(view.lateness) * 1_000_000)
+    if passed < until:
+        raise Conflict(
+            f"A stream feeds {view.name}, which has all events until {passed:%Y-%m-%d %H:%M} UTC; the span ends later.",
+            next_step="Name its event log with --log, so that the stream goes on where the span ends.",
+        )
 
 
 def publish_events(
