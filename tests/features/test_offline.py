@@ -380,7 +380,7 @@ def test_parquet_files_and_buckets_give_the_same_as_a_table_in_memory(trips, lat
     late_trips.iloc[2000:].to_parquet(folder / "b.parquet")
     monkeypatch.setattr(batches, "BATCH_ROWS", 700)
     pd.testing.assert_frame_equal(late_set(labels, folder), expected)
-    monkeypatch.setattr(spill.Spill.__init__, "__defaults__", (900,))
+    monkeypatch.setattr(spill, "BYTES_AN_EVENT", 1_100_000)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
@@ -418,7 +418,7 @@ def test_a_sum_that_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr(binding, "LARGEST", 2**62)
     labels = frame([(1, START_S * 10**6 + 600 * 10**6)], ["zone", "at"])
     many = frame([(1, START_S * 10**6, float(2**62))] * 3, ["zone", "t", "x"])
-    with pytest.raises(InvalidData, match=r"does not fit 64 bits.*smaller scale"):
+    with pytest.raises(InvalidData, match=r"a sum of 'x' does not fit 64 bits\. Declare a smaller scale"):
         training_set(labels, ["v:x_sum_1h"], [view], {"events": many}, "at")
 
 

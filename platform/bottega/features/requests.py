@@ -39,6 +39,12 @@ class Requests:
         """The requests at `rows`, a mask or positions."""
         return Requests(self.entities, self.row[rows], self.entity[rows], self.tile[rows], self.at_us[rows])
 
+    def seen_tiles(self, longest: int) -> tuple[int, int]:
+        """The first tile that windows of at most `longest` tiles reach back to, and the one after the last."""
+        if not len(self):
+            return 0, 0
+        return int(self.tile.min()) - longest, int(self.tile.max())
+
 
 def bind_requests(
     view: FeatureView, labels: "pd.DataFrame", key_sets: "Sequence[tuple[str, ...]]", at: str
