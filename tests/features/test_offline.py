@@ -18,13 +18,13 @@ from bottega.features import (
     StaticView,
     batches,
     binding,
+    buckets,
     count,
     distinct,
     last,
     max,
     mean,
     min,
-    spill,
     stddev,
     sum,
 )
@@ -380,7 +380,7 @@ def test_parquet_files_and_buckets_give_the_same_as_a_table_in_memory(trips, lat
     late_trips.iloc[2000:].to_parquet(folder / "b.parquet")
     monkeypatch.setattr(batches, "BATCH_ROWS", 700)
     pd.testing.assert_frame_equal(late_set(labels, folder), expected)
-    monkeypatch.setattr(spill, "BYTES_AN_EVENT", 1_100_000)
+    monkeypatch.setattr(buckets, "BYTES_AN_EVENT", 1_100_000)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))

@@ -87,7 +87,10 @@ class _DuckDb:
             "temp_directory": str(folder),
             "preserve_insertion_order": "false",
         }
-        self._connection = duckdb.connect(config=settings)
+        self._connection = duckdb.connect()
+        self._connection.execute(f"SET memory_limit = '{memory_bytes}B'")
+        self._connection.execute(f"SET temp_directory = '{str(folder).replace(chr(39), chr(39) * 2)}'")
+        self._connection.execute("SET preserve_insertion_order = false")
 
     def table(self, name: str, rows: pa.Table) -> Table:
         self._connection.register(name, rows)

@@ -1,7 +1,7 @@
 """The training set: features joined to labels as they were at each label's moment, and never later.
 
 Labels become whole numbers in `requests`; events are bound, and taken bucket by bucket where they do not fit memory, in
-`spill`. A bucket's tiles are in `history`, its windows in `totals`. The expressions are in `spine`, `late` and
+`buckets`. A bucket's tiles are in `history`, its windows in `totals`. The expressions are in `spine`, `late` and
 `variety`, the engines that run them in `engines`.
 """
 
@@ -13,13 +13,13 @@ import numpy as np
 from bottega.errors import InvalidData, InvalidInput, NotFound
 from bottega.features.batches import Batches
 from bottega.features.binding import Events, bind_keys, check_columns
+from bottega.features.buckets import Buckets, Tables
 from bottega.features.definition import Layout, layout_of
 from bottega.features.engines import MEMORY_LIMIT, Engine, open_engine, parse_bytes
 from bottega.features.external import ExternalView, read_external
 from bottega.features.history import history_of_events
 from bottega.features.refs import Reference, References, View, resolve
 from bottega.features.requests import bind_requests
-from bottega.features.spill import Spill, Tables
 from bottega.features.static import StaticView
 from bottega.features.totals import window_totals
 from bottega.features.view import FeatureView
@@ -127,8 +127,8 @@ def _join_windows(
     first_tile, end_tile = requests.seen_tiles(layout.longest)
     values = np.empty((len(view.features), len(key_sets) * len(labels)))
     values[:] = layout.values(_nothing(layout))
-    spill = Spill(view, sources, requests, memory_bytes)
-    for events, mine in spill.read(progress):
+    buckets = Buckets(view, sources, requests, memory_bytes)
+    for events, mine in buckets.read(progress):
         if not len(mine):
             continue
         try:
@@ -137,7 +137,7 @@ def _join_windows(
         except OverflowError as error:
             raise _too_large(view, events) from error
         values[:, mine.row] = layout.values(totals)
-    refused(view.name, spill.refused)
+    refused(view.name, buckets.refused)
     shaped = values.reshape(len(view.features), len(key_sets), len(labels))
     position = {feature.name: i for i, feature in enumerate(view.features)}
     return {r.column: shaped[position[r.feature], key_sets.index(r.keys)] for r in references}
