@@ -1,6 +1,6 @@
 """Batches: a source's table bit by bit, from a data frame or from Parquet files that need not fit in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,29 +26,33 @@ class Batches:
 
     def __init__(self, what: str, table: "pd.DataFrame | Path | str | Sequence[Path | str]") -> None:
         self._what = what
-        self._frame: pd.DataFrame | None = None if isinstance(table, str | Path | list | tuple) else table
-        self._files = () if self._frame is not None else tuple(_open(what, path) for path in _paths(what, table))
-        self.rows = len(self._frame) if self._frame is not None else sum(f.metadata.num_rows for _, f in self._files)
+        self.frame: pd.DataFrame | None = None if isinstance(table, str | Path | list | tuple) else table
+        self.files = () if self.frame is not None else tuple(_open(what, path) for path in _paths(what, table))
+        self.rows = len(self.frame) if self.frame is not None else sum(f.metadata.num_rows for _, f in self.files)
 
-    def read(self, columns: Sequence[str]) -> Iterator["pd.DataFrame"]:
-        """The rows in their order, file after file, at least one batch; unneeded columns may be left out."""
-        if self._frame is not None:
-            for first in range(0, max(len(self._frame), 1), BATCH_ROWS):
-                yield self._frame.iloc[first : first + BATCH_ROWS]
+    def read(self, columns: Sequence[str], paths: Collection[Path] | None = None) -> Iterator["pd.DataFrame"]:
+        """The rows in their order, file after file, at least one batch; unneeded columns may be left out.
+
+        `paths` names the files to read, where that is not all of them.
+        """
+        if self.frame is not None:
+            for first in range(0, max(len(self.frame), 1), BATCH_ROWS):
+                yield self.frame.iloc[first : first + BATCH_ROWS]
             return
         self._check_schemas(columns)
-        for path, file in self._files:
+        some = [(path, file) for path, file in self.files if paths is None or path in paths]
+        for path, file in some:
             try:
                 for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                     yield _to_pandas(batch)
             except (pa.ArrowInvalid, OSError) as error:
                 raise _damaged(self._what, path, error) from error
-        if not self.rows:
-            yield self._files[0][1].schema_arrow.empty_table().to_pandas()
+        if not any(file.metadata.num_rows for _, file in some):
+            yield self.files[0][1].schema_arrow.empty_table().to_pandas()
 
     def _check_schemas(self, columns: Sequence[str]) -> None:
-        first_path, first = self._files[0]
-        for path, file in self._files:
+        first_path, first = self.files[0]
+        for path, file in self.files:
             schema = file.schema_arrow
             for name in columns:
                 if name not in schema.names:

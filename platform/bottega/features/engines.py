@@ -82,11 +82,6 @@ class _DuckDb:
     shards = 2
 
     def __init__(self, folder: Path, memory_bytes: int) -> None:
-        settings = {
-            "memory_limit": f"{memory_bytes}B",
-            "temp_directory": str(folder),
-            "preserve_insertion_order": "false",
-        }
         self._connection = duckdb.connect()
         self._connection.execute(f"SET memory_limit = '{memory_bytes}B'")
         self._connection.execute(f"SET temp_directory = '{str(folder).replace(chr(39), chr(39) * 2)}'")

@@ -54,7 +54,9 @@ def to_table(events: Events, definition: Definition) -> pa.Table:
     """Events as a table; event times only where they are needed beyond their tiles."""
     timed = any(state.kind == "last" for state in definition.states)
     columns = {
-        **{f"key_{i}": key for i, key in enumerate(events.keys)},
+        **{
+            f"key_{i}": pa.array(key, pa.string() if key.dtype == object else None) for i, key in enumerate(events.keys)
+        },
         "tile": events.tile,
         "available_us": events.available_us,
         **({"event_us": events.event_us} if timed else {}),

@@ -1,6 +1,6 @@
 """History: what a bucket's events add up to, as tables of an engine, before any request is asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from ibis.expr.types import Table
 
 from bottega.features import spine
 from bottega.features.binding import Events
-from bottega.features.definition import Definition, State, layout_of
+from bottega.features.definition import Definition, Input, State, layout_of
 from bottega.features.engines import Engine
 
 NO_EVENT = -1
@@ -39,7 +39,8 @@ class History:
 def history_of_events(engine: Engine, definition: Definition, events: Events, first_tile: int, span: int) -> History:
     """The history of events, whose one key is the entity's number."""
     layout = layout_of(definition)
-    columns = _columns(definition, [bool(valid.all()) for valid in events.valid])
+    complete = {one for one, valid in zip(definition.inputs, events.valid, strict=True) if valid.all()}
+    columns = state_columns(definition, complete)
     states = {name: layout.states[i] for i, name in reversed(columns.items())}
     ranked = {i: definition.inputs.index(layout.states[i].input) for i in columns if layout.states[i].kind == "last"}
     order = {i: np.lexsort((events.values[position], events.event_us)) for i, position in ranked.items()}
@@ -68,15 +69,14 @@ def history_of_events(engine: Engine, definition: Definition, events: Events, fi
     )
 
 
-def _columns(definition: Definition, complete: Sequence[bool]) -> dict[int, str]:
-    """The needed states' columns by their places; of an input that is never null, the count is that of all rows."""
+def state_columns(definition: Definition, complete: Collection[Input]) -> dict[int, str]:
+    """The needed states' columns by their places; of a complete input, one without nulls, all rows are counted once."""
     layout = layout_of(definition)
     found = {}
     for i in sorted({i for i, _ in layout.needed}):
         state = layout.states[i]
         if state.kind not in ("last_at", "distinct"):
-            same = state.kind == "n" and complete[definition.inputs.index(state.input)]
-            found[i] = "s0" if same else f"s{i}"
+            found[i] = "s0" if state.kind == "n" and state.input in complete else f"s{i}"
     return found
 
 

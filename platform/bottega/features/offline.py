@@ -5,25 +5,30 @@ Labels become whole numbers in `requests`; events are bound, and taken bucket by
 `variety`, the engines that run them in `engines`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bottega.errors import InvalidData, InvalidInput, NotFound
+from bottega.features.backfill import backfill
 from bottega.features.batches import Batches
 from bottega.features.binding import Events, bind_keys, check_columns
 from bottega.features.buckets import Buckets, Tables
-from bottega.features.definition import Layout, layout_of
+from bottega.features.definition import Definition, Layout, layout_of
 from bottega.features.engines import MEMORY_LIMIT, Engine, open_engine, parse_bytes
 from bottega.features.external import ExternalView, read_external
-from bottega.features.history import history_of_events
+from bottega.features.history import History, history_of_events
 from bottega.features.refs import Reference, References, View, resolve
-from bottega.features.requests import bind_requests
+from bottega.features.requests import Requests, bind_requests
 from bottega.features.static import StaticView
+from bottega.features.store import OfflineStore
+from bottega.features.stored import Stored, StoredBuckets, history_of_tiles
 from bottega.features.totals import window_totals
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent
+from bottega.times import from_epoch_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +46,7 @@ def training_set(
     *,
     engine: str = "duckdb",
     memory_limit: str = MEMORY_LIMIT,
+    tiles: OfflineStore | None = None,
     refused: Refusals = lambda view, counts: None,
     progress: Progress = silent,
 ) -> "pd.DataFrame":
@@ -49,8 +55,9 @@ def training_set(
     `labels` holds the key columns and `at`, the moment of the request (datetime64[us, UTC], or int64 epoch_us); a row's
     features are what the online store would have answered at that moment. `sources` maps a source's name to its table:
     a data frame, or Parquet files (a path, a folder, a list), which are read in batches. `engine` is `duckdb` or
-    `spark`; `memory_limit` is about what the work may take beside labels and answer. `refused` is told what the rules
-    left out.
+    `spark`; `memory_limit` is about what the work may take beside labels and answer. With `tiles`, the
+    views' tiles are kept there by day: only days that are new or changed are computed (see `backfill`). `refused` is
+    told what the rules left out of what was read.
 
     Raises NotFound for an unknown view, feature or source; InvalidData for a wrong column.
     """
@@ -64,6 +71,7 @@ def training_set(
     columns: dict[str, np.ndarray] = {}
     memory_bytes = parse_bytes(memory_limit) // 2  # half for the engine, half for its input
     with open_engine(engine, memory_bytes) as opened:
+        run = _Run(opened, memory_bytes, tiles, refused, progress)
         for done, (name, members) in enumerate(grouped.items()):
             progress(f"join {name}", done, len(grouped))
             view = members[0].view
@@ -77,7 +85,7 @@ def training_set(
             elif isinstance(view, StaticView):
                 columns.update(_join_static(labels, members, sources[view.source]))
             else:
-                columns.update(_join_windows(labels, members, sources, at, opened, memory_bytes, refused, progress))
+                columns.update(_join_windows(labels, members, sources, at, run))
     progress("join", len(grouped), len(grouped))
     return labels.assign(**{reference.column: columns[reference.column] for reference in references})
 
@@ -110,14 +118,7 @@ def _join_external(
 
 
 def _join_windows(
-    labels: "pd.DataFrame",
-    references: Sequence[Reference],
-    sources: Tables,
-    at: str,
-    engine: Engine,
-    memory_bytes: int,
-    refused: Refusals,
-    progress: Progress,
+    labels: "pd.DataFrame", references: Sequence[Reference], sources: Tables, at: str, run: "_Run"
 ) -> dict[str, np.ndarray]:
     view = references[0].view
     assert isinstance(view, FeatureView)
@@ -127,28 +128,67 @@ def _join_windows(
     first_tile, end_tile = requests.seen_tiles(layout.longest)
     values = np.empty((len(view.features), len(key_sets) * len(labels)))
     values[:] = layout.values(_nothing(layout))
-    buckets = Buckets(view, sources, requests, memory_bytes)
-    for events, mine in buckets.read(progress):
+    for part, mine in _parts(view, sources, requests, run):
         if not len(mine):
             continue
         try:
-            history = history_of_events(engine, definition, events, first_tile, end_tile - first_tile)
-            totals = window_totals(engine, definition, history, mine)
+            history = _history(run.engine, definition, part, first_tile, end_tile - first_tile)
+            totals = window_totals(run.engine, definition, history, mine)
         except OverflowError as error:
-            raise _too_large(view, events) from error
+            raise _too_large(definition, part) from error
         values[:, mine.row] = layout.values(totals)
-    refused(view.name, buckets.refused)
     shaped = values.reshape(len(view.features), len(key_sets), len(labels))
     position = {feature.name: i for i, feature in enumerate(view.features)}
     return {r.column: shaped[position[r.feature], key_sets.index(r.keys)] for r in references}
 
 
-def _too_large(view: FeatureView, events: Events) -> InvalidData:
+@dataclass(frozen=True)
+class _Run:
+    """What one call works with."""
+
+    engine: Engine
+    memory_bytes: int
+    tiles: OfflineStore | None
+    refused: Refusals
+    progress: Progress
+
+
+def _parts(
+    view: FeatureView, sources: Tables, requests: Requests, run: _Run
+) -> Iterator[tuple[Events | Stored, Requests]]:
+    """Bucket by bucket, the events or stored tiles that requests may see."""
+    if run.tiles is None or not len(requests):
+        buckets = Buckets(view, sources, requests, run.memory_bytes)
+        yield from buckets.read(run.progress)
+        run.refused(view.name, buckets.refused)
+        return
+    layout = layout_of(view.definition)
+    first_us, end_us = (max(tile, 0) * layout.tile_us for tile in requests.seen_tiles(layout.longest))
+    end_us = max(end_us, first_us + 1)
+    done = backfill(view, sources, run.tiles, from_epoch_us(first_us), from_epoch_us(end_us), run.progress)
+    run.refused(view.name, done.refused)
+    yield from StoredBuckets(view, run.tiles, requests, first_us, end_us, run.memory_bytes).read(run.progress)
+
+
+def _history(engine: Engine, definition: Definition, part: Events | Stored, first_tile: int, span: int) -> History:
+    if isinstance(part, Stored):
+        return history_of_tiles(engine, definition, part, first_tile, span)
+    return history_of_events(engine, definition, part, first_tile, span)
+
+
+def _too_large(definition: Definition, part: Events | Stored) -> InvalidData:
     """The error that names the column whose values add up beyond 64 bits: the one with the largest sum."""
-    sums = [float(np.abs(values).sum(dtype=np.float64)) for values in events.values]
-    one = view.definition.inputs[int(np.argmax(sums))]
+    if isinstance(part, Stored):
+        summed = [
+            (state.input, part.pieces.column(f"state_{i}").to_numpy())
+            for i, state in enumerate(definition.states)
+            if state.adds
+        ]
+    else:
+        summed = list(zip(definition.inputs, part.values, strict=True))
+    one, _ = max(summed, key=lambda pair: float(np.abs(pair[1]).sum(dtype=np.float64)))
     return InvalidData(
-        f"FeatureView {view.name!r}: a sum of {one.column!r} does not fit 64 bits.",
+        f"FeatureView {definition.view!r}: a sum of {one.column!r} does not fit 64 bits.",
         next_step=f"Declare a smaller scale than {one.scale} for it.",
     )
 

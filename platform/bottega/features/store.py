@@ -70,17 +70,18 @@ class OfflineStore:
             (path.parent / old.file).unlink(missing_ok=True)
         return written
 
-    def read(self, table: str, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-        """All rows of a table, segment after segment; NotFound where there is no such table."""
+    def read(self, table: str, columns: Sequence[str] | None = None, segment: str | None = None) -> "pd.DataFrame":
+        """All rows of a table, segment after segment, or those of one; NotFound where there is no such table."""
         while True:
             manifest = self._manifest(table)
-            if not manifest.segments:
+            wanted = [known for known in manifest.segments if segment in (None, known.name)]
+            if not wanted:
                 raise NotFound(
-                    f"There is no offline table {table!r}.",
+                    f"There is no offline table {table!r}{f' with a segment {segment!r}' if segment else ''}.",
                     next_step=f"There are: {', '.join(self.tables()) or 'none'}.",
                 )
             try:
-                parts = [self._segment(table, segment, columns) for segment in manifest.segments]
+                parts = [self._segment(table, one, columns) for one in wanted]
             except FileNotFoundError:
                 if self._manifest(table) == manifest:
                     raise
