@@ -1,7 +1,6 @@
 """Training sets against a loop over all events, and the leaks that must not happen."""
 
 import math
-import shutil
 import tempfile
 
 import numpy as np
@@ -15,6 +14,7 @@ from bottega.features import (
     Attribute,
     Entity,
     FeatureView,
+    Source,
     StaticView,
     batches,
     binding,
@@ -422,10 +422,83 @@ def test_a_sum_that_does_not_fit_is_refused(monkeypatch):
         training_set(labels, ["v:x_sum_1h"], [view], {"events": many}, "at")
 
 
-@pytest.mark.slow
-def test_spark_gives_the_same_bit_for_bit(trips, late_trips):
-    pytest.importorskip("pyspark", reason="Spark is not installed: make engines")
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17")
-    labels = trips.sample(300, random_state=3)
-    pd.testing.assert_frame_equal(late_set(labels, late_trips, engine="spark"), late_set(labels, late_trips))
+two_sources = st.tuples(st.lists(rows, max_size=15), st.lists(rows, max_size=15))
+
+
+@settings(max_examples=15, deadline=None)
+@given(events=two_sources, labels=st.lists(st.tuples(zones, moments), min_size=1, max_size=8))
+def test_several_sources_count_together_each_by_its_own_rules(oracle, events, labels):
+    view = FeatureView(
+        "v",
+        ZONE,
+        sources=[
+            Source("events", "t", available_at="seen", event_id="id"),
+            Source("others", "t", delay="7m", keys=("area",), columns={"x": "y"}),
+        ],
+        features=EVERY,
+        lateness="30m",
+    )
+    one, other = map(event_frame, events)
+    sources = {"events": one, "others": other.rename(columns={"zone": "area", "x": "y"})}
+    asked = frame(labels, ["zone", "at"])
+    found = training_set(asked, [f"v:{f.name}" for f in view.features], [view], sources, "at")
+    assert_same(found, oracle(view, sources, asked.assign(zone=asked["zone"].fillna(-1)), "at", ("zone",)))
+
+
+def test_a_crowd_of_late_events_is_not_compared_with_a_crowd_of_labels(oracle):
+    """20,000 events of one entity within an hour, all late, and as many labels: pairs of them would be 400 million."""
+    rng = np.random.default_rng(9)
+    t = START_S * 1_000_000 + rng.integers(0, 3_600_000_000, 20_000)
+    table = pd.DataFrame(
+        {
+            "t": pd.to_datetime(t, unit="us", utc=True),
+            "seen": pd.to_datetime(t + rng.integers(300_000_000, 1_800_000_000, 20_000), unit="us", utc=True),
+            "x": rng.integers(-40, 40, 20_000) / 4,
+            "kind": "a",
+        }
+    )
+    view = FeatureView("v", Entity("city"), "events", "t", EVERY, available_at="seen", lateness="30m")
+    found = training_set(table, [f"v:{f.name}" for f in view.features], [view], {"events": table}, "t")
+    some = found.sample(5, random_state=1)
+    assert_same(some, oracle(view, table, some, "t", ()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"speed_kmh": "fast"}, "the column 'speed_kmh' is str; it must be numbers"),
+        ({"pu_zone": "zone 4"}, "the key 'pu_zone' is object; it must be whole numbers"),
+        ({"pu_zone": 4.5}, "the key 'pu_zone' is float64; it must be whole numbers"),
+        ({"pickup_at": pd.Timestamp("2024-03-06")}, "the time 'pickup_at' is .*, without a time zone"),
+        ({"speed_kmh": np.inf}, "speed_kmh is inf; with scale 1000 it must lie within"),
+    ],
+)
+def test_events_of_another_type_are_refused_also_in_files(trips, tmp_path, change, message):
+    wrong = trips.head(20).assign(**change)
+    wrong.to_parquet(tmp_path / "trips.parquet")
+    for table in (wrong, tmp_path / "trips.parquet"):
+        with pytest.raises(InvalidData, match=message):
+            late_set(trips.head(5), table)
+
+
+def test_labels_without_a_key_or_a_time_have_the_values_of_no_events(trips, late_trips):
+    labels = trips.sample(40, random_state=3).astype({"pu_zone": "Int64"})
+    labels.iloc[::2, labels.columns.get_loc("pu_zone")] = pd.NA
+    found = late_set(labels, late_trips)
+    assert (found["count_7d"].iloc[::2] == 0).all()
+    assert found["speed_kmh_mean_1h"].iloc[::2].isna().all()
+    full_keys = late_set(labels.iloc[1::2].astype({"pu_zone": "int64"}), late_trips)
+    pd.testing.assert_frame_equal(found.iloc[1::2].astype({"pu_zone": "int64"}), full_keys)
+    without_time = labels.iloc[1::2].assign(pickup_at=pd.NaT)
+    without_time["pickup_at"] = without_time["pickup_at"].dt.tz_localize("UTC")
+    assert (late_set(without_time, late_trips)["count_7d"] == 0).all()
+
+
+def test_labels_far_in_the_past_and_in_the_future_stand_beside_the_others(oracle, trips, late_trips):
+    labels = trips.head(4).assign(
+        pickup_at=pd.to_datetime(["1980-01-01", "2024-03-08", "2024-03-09", "2199-01-01"], utc=True).as_unit("us")
+    )
+    assert_same(late_set(labels, late_trips), oracle(LATE, late_trips, labels, "pickup_at", ("pu_zone",)))
+    seconds = FeatureView("v", Entity("city"), "trips", "dropoff_at", [count().over("1h")], tile="1s")
+    with pytest.raises(InvalidData, match=r"labels span \d+ tiles.*at most 2147483647"):
+        training_set(labels, ["v:count_1h"], [seconds], {"trips": trips}, "pickup_at")

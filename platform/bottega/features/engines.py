@@ -121,6 +121,6 @@ def _duckdb_errors() -> Iterator[None]:
         raise OverflowError(str(error)) from error
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         raise StorageError(
-            f"DuckDB has not enough memory or disk: {error}.",
+            f"DuckDB has not enough memory or disk: {str(error).splitlines()[0]}.",
             next_step="Raise memory_limit, or free some space where temporary files go (TMPDIR).",
         ) from error

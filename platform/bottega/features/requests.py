@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bottega.errors import InvalidData
 from bottega.features.binding import bind_keys, bind_times, check_columns
 from bottega.features.numbering import Numbering
 from bottega.features.view import FeatureView
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+MOST_TILES = 2**31 - 1
 _LABELS = "The label table"
 
 
@@ -40,10 +42,19 @@ class Requests:
         return Requests(self.entities, self.row[rows], self.entity[rows], self.tile[rows], self.at_us[rows])
 
     def seen_tiles(self, longest: int) -> tuple[int, int]:
-        """The first tile that windows of at most `longest` tiles reach back to, and the one after the last."""
+        """The first tile that windows of at most `longest` tiles reach back to, and the one after the last.
+
+        Raises InvalidData where that is more than 32 bits count.
+        """
         if not len(self):
             return 0, 0
-        return int(self.tile.min()) - longest, int(self.tile.max())
+        first, end = int(self.tile.min()) - longest, int(self.tile.max())
+        if end - first > MOST_TILES:
+            raise InvalidData(
+                f"The labels span {end - first} tiles, there may be at most {MOST_TILES}.",
+                next_step="Look for a label with a wrong time, or join the labels year by year.",
+            )
+        return first, end
 
 
 def bind_requests(

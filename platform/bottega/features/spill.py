@@ -18,6 +18,7 @@ class Spill:
     def __init__(self, folder: Path, parts: int) -> None:
         self.parts = parts
         self._folder = folder
+        self._files: dict[tuple[str, int], pa.OSFile] = {}
         self._writers: dict[tuple[str, int], pa.RecordBatchFileWriter] = {}
 
     def add(self, name: str, rows: pa.Table, part: np.ndarray) -> None:
@@ -27,9 +28,11 @@ class Spill:
         first = 0
         with disk_errors(self._folder):
             for number, count in enumerate(np.bincount(part, minlength=self.parts).tolist()):
-                if (name, number) not in self._writers:
-                    self._writers[name, number] = pa.ipc.new_file(str(self._path(name, number)), rows.schema)
-                self._writers[name, number].write_table(ordered.slice(first, count))
+                place = name, number
+                if place not in self._files:
+                    self._files[place] = pa.OSFile(str(self._path(*place)), "wb")
+                    self._writers[place] = pa.ipc.new_file(self._files[place], rows.schema)
+                self._writers[place].write_table(ordered.slice(first, count))
                 first += count
 
     def read(self, name: str, part: int) -> pa.Table:
@@ -37,6 +40,7 @@ class Spill:
         path = self._path(name, part)
         with disk_errors(path):
             self._writers.pop((name, part)).close()
+            self._files.pop((name, part)).close()
         with pa.memory_map(str(path)) as file:
             rows = pa.ipc.open_file(file).read_all()
         path.unlink()
@@ -44,9 +48,9 @@ class Spill:
 
     def close(self) -> None:
         """Close all files."""
-        for writer in self._writers.values():
+        for stream in (*self._writers.values(), *self._files.values()):
             with contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
-                writer.close()
+                stream.close()
 
     def _path(self, name: str, part: int) -> Path:
         return self._folder / f"{name}.{part}.arrow"
