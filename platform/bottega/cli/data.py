@@ -139,26 +139,34 @@ def simulate(
 @app.command()
 def ingest(
     spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="What to ingest: see docs/INGESTION.md.")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Read everything once more, into the same segments (not of a queue).")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ingest a table from files, an HTTP API, a web page or a queue: what is new, checked row by row."""
+    """Ingest a table from files, an HTTP API, a web page or a queue: what is new, checked row by row.
+
+    SPEC.toml holds `table`; `timezone`, if times have no offset; the tables `source` with its `kind`: files (path), api
+    (url, rows, paging), page (url, selector or caption), queue (log, topic, reader); `columns` with name, type
+    (integer, number, text, bool, time), official and nullable; `checks` with reason, kind (range, allowed, past,
+    duplicate) and column.
+    """
     from datetime import UTC, datetime
 
     from bottega.datasets.ingest.run import ingest as run_ingest
-    from bottega.datasets.ingest.run import read_spec
+    from bottega.datasets.ingest.spec import read_spec
     from bottega.features.store import OfflineStore
 
     session = open_session(workspace, as_json)
     declared = read_spec(spec)
-    store, folder = OfflineStore(session.workspace.offline), session.workspace.data / "ingest"
+    store = OfflineStore(session.workspace.offline)
     with session.progress() as progress:
-        found = run_ingest(
-            declared, lambda t, rows, s: store.write(t, rows, s), folder, datetime.now(UTC), (), progress
-        )
-    refused = ", ".join(f"{n:,} because {reason}" for reason, n in found.refused.items()) or "none"
+        found = run_ingest(declared, store.write, session.workspace, datetime.now(UTC), progress=progress, again=again)
+    refused = table("refused rows", ("reason", "rows"), list(found.refused.items()))
     session.emit(
         found,
-        f"{found.rows:,} rows in {len(found.segments)} segments of table {found.table}; refused: {refused}.",
-        *([f"The refused rows lie in {folder / 'refused' / found.table}."] if found.refused else []),
+        f"{found.rows_read:,} rows read, {found.rows:,} written to {len(found.segments)} segments of {found.table}.",
+        refused if found.refused else "No row was refused.",
+        f"Refused rows lie in {session.workspace.quarantine / found.table}." if found.refused else "",
     )

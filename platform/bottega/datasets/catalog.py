@@ -2,6 +2,7 @@
 
 import functools
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -16,7 +17,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One column: our name, the publisher's name where it differs, type, unit and whether a value may be missing."""
 
     name: str
-    type: Literal["time", "integer", "number", "text"]
+    type: Literal["time", "integer", "number", "text", "bool"]
     official: str = ""
     unit: str = ""
     nullable: bool = False
@@ -26,18 +27,21 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One declared rule for rows; a row is refused for the first rule that it breaks.
 
-    `kind`: `type` (a text value parses), `null` (a column that is not nullable has a value; the reason gets the
-    column's name), `month` (pickup lies in the file's month), `local_time` (the wall clock shows such a time), `range`
-    (`minimum` <= column <= `maximum`, column > `above`), `duplicate` (the row does not repeat one of an earlier file
-    of the same month).
+    `kind`: `type` (a value is of its column's type), `null` (a column that is not nullable has a value; the reason gets
+    the column's name), `month` (pickup lies in the file's month), `local_time` (the wall clock shows such a time),
+    `range` (`minimum` <= column <= `maximum`, column > `above`), `allowed` (the column is one of `values`), `past` (the
+    column's time is not after the moment of reading), `duplicate` (no earlier row has the same values in `columns`; of
+    trips: the row does not repeat one of an earlier file of the same month).
     """
 
     reason: str
-    kind: Literal["type", "null", "month", "local_time", "range", "duplicate"]
+    kind: Literal["type", "null", "month", "local_time", "range", "allowed", "past", "duplicate"]
     column: str = ""
+    columns: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     above: float | None = None
+    values: tuple[str | int | float | bool, ...] = ()
 
 
 class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,13 +71,18 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def reasons(self) -> tuple[str, ...]:
         """Every reason for which a row can be refused, in the order in which the rules are tried."""
-        named: list[str] = []
-        for check in self.checks:
-            if check.kind == "null":
-                named += [f"{check.reason}_{column.name}" for column in self.columns if not column.nullable]
-            else:
-                named.append(check.reason)
-        return tuple(dict.fromkeys(named))
+        return reasons_of(self.columns, self.checks)
+
+
+def reasons_of(columns: Sequence[Column], checks: Sequence[Check]) -> tuple[str, ...]:
+    """Every reason for which these checks refuse a row, in their order."""
+    named: list[str] = []
+    for check in checks:
+        if check.kind == "null":
+            named += [f"{check.reason}_{column.name}" for column in columns if not column.nullable]
+        else:
+            named.append(check.reason)
+    return tuple(dict.fromkeys(named))
 
 
 def read_dataset(file: Path) -> Dataset:

@@ -1,12 +1,13 @@
-"""Declared checks on trips: each row is kept, or refused for the first rule that it breaks."""
+"""Declared checks on trips: the rules of any table, and those about a trip's month and its times."""
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from bottega.datasets.catalog import Check, Dataset
+from bottega.datasets.catalog import Dataset
+from bottega.datasets.rules import Verdict, broken_by, first_broken
 from bottega.datasets.tripfiles import RawTrips
 
 MAJORITY = 0.99
@@ -15,11 +16,9 @@ _FIRST_YEAR, _LAST_YEAR = 1990, 2059  # what bottega.times converts
 
 
 @dataclass(frozen=True)
-class Checked:
+class Checked(Verdict):
     """What the checks found, row by row."""
 
-    reason: np.ndarray  # (rows,) int16: index into `reasons`, -1 where the row is good
-    reasons: tuple[str, ...]
     pickup_at: np.ndarray  # (rows,) datetime64[us] UTC, NaT where there is none
     dropoff_at: np.ndarray  # (rows,) datetime64[us] UTC
     duration_min: np.ndarray  # (rows,) float64, difference in UTC
@@ -58,32 +57,25 @@ def to_utc(local: np.ndarray, timezone: str) -> np.ndarray:
 def check_trips(raw: RawTrips, dataset: Dataset, month: np.datetime64 | None) -> Checked:
     """Try the rules of `dataset` in their declared order on each row."""
     values = raw.values
-    rows = len(raw.wrong_type)
     pickup_at = to_utc(values["pickup_at"], dataset.timezone)
     dropoff_at = to_utc(values["dropoff_at"], dataset.timezone)
     duration_min = (dropoff_at - pickup_at) / np.timedelta64(1, "us") / 60e6  # NaT gives nan
     measured = values | {"duration_min": duration_min}
+
+    def broken() -> Iterator[tuple[str, np.ndarray]]:
+        for check in dataset.checks:
+            match check.kind:
+                case "type":
+                    yield check.reason, raw.wrong_type
+                case "month" if month is not None:
+                    yield check.reason, values["pickup_at"].astype("datetime64[M]") != month
+                case "local_time":
+                    yield check.reason, np.isnat(pickup_at) | np.isnat(dropoff_at)
+                case "null" | "range":
+                    yield from broken_by(check, dataset.columns, measured)
+
     reasons = dataset.reasons
-    reason = np.full(rows, -1, np.int16)
-
-    def refuse(bad: np.ndarray, name: str) -> None:
-        reason[bad & (reason < 0)] = reasons.index(name)
-
-    for check in dataset.checks:
-        match check.kind:
-            case "type":
-                refuse(raw.wrong_type, check.reason)
-            case "null":
-                for column in dataset.columns:
-                    if not column.nullable:
-                        refuse(_is_null(values[column.name]), f"{check.reason}_{column.name}")
-            case "month":
-                if month is not None:
-                    refuse(values["pickup_at"].astype("datetime64[M]") != month, check.reason)
-            case "local_time":
-                refuse(np.isnat(pickup_at) | np.isnat(dropoff_at), check.reason)
-            case "range":
-                refuse(~_in_range(measured[check.column], check, _is_integer(dataset, check.column)), check.reason)
+    reason = first_broken(len(raw.wrong_type), reasons, broken())
     return Checked(reason, reasons, pickup_at, dropoff_at, duration_min)
 
 
@@ -99,33 +91,3 @@ def refuse_duplicates(checked: Checked, keys: np.ndarray, earlier: np.ndarray) -
     repeated = (checked.reason < 0) & np.isin(keys, earlier)
     reason = np.where(repeated, np.int16(checked.reasons.index("duplicate")), checked.reason)
     return replace(checked, reason=reason)
-
-
-def _is_null(column: np.ndarray) -> np.ndarray:
-    return np.isnat(column) if column.dtype.kind == "M" else np.isnan(column)
-
-
-def _is_integer(dataset: Dataset, name: str) -> bool:
-    return any(column.name == name and column.type == "integer" for column in dataset.columns)
-
-
-def _in_range(column: np.ndarray, check: Check, integer: bool) -> np.ndarray:
-    good = np.isfinite(column)
-    if check.minimum is not None:
-        good &= column >= check.minimum
-    if check.maximum is not None:
-        good &= column <= check.maximum
-    if check.above is not None:
-        good &= column > check.above
-    if integer:
-        good &= column == np.floor(column)
-    return good
-
-
-def describe_reason(reason: str, dataset: Dataset) -> str:
-    """The rule behind a reason, for reports: `distance_out_of_range` is `distance_mi 0.05 to 100`."""
-    for check in dataset.checks:
-        if check.reason == reason and check.kind == "range":
-            low = f"above {check.above:g}" if check.above is not None else f"{check.minimum:g} to {check.maximum:g}"
-            return f"{check.column} {low}"
-    return re.sub("_", " ", reason)

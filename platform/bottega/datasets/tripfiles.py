@@ -70,7 +70,7 @@ def read_trips(file: Path, dataset: Dataset, only: Sequence[str] | None = None) 
         raise InvalidData(f"{file} is neither .parquet nor .csv.", next_step="Give a trip file of one of these kinds.")
     if not os.access(file, os.R_OK):
         raise InvalidData(f"{file} cannot be read: permission denied.", next_step="Change its permissions.")
-    parquet = _open_parquet(file) if suffix == ".parquet" else None
+    parquet = open_parquet(file) if suffix == ".parquet" else None
     names = parquet.schema_arrow.names if parquet is not None else _csv_header(file)
     columns = [column for column in dataset.columns if only is None or column.name in only]
     found = _match(file, columns, names)
@@ -128,7 +128,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
 
 
-def _open_parquet(file: Path) -> pq.ParquetFile:
+def open_parquet(file: Path) -> pq.ParquetFile:
+    """Open a Parquet file; InvalidData says what else it is: empty, something else, truncated, damaged."""
     with file.open("rb") as stream:
         head = stream.read(64)
         size = stream.seek(0, 2)
@@ -225,7 +226,7 @@ def _parsed(file: Path, column: Column, name: str, source: pa.Array) -> tuple[np
         zero_copy_only=False
     )
     if column.type == "time":
-        values = _times(text)
+        values = wall_clock_times(text)
         bad = filled & np.isnat(values)
     else:
         series = pd.Series(text.to_numpy(zero_copy_only=False), dtype=object)
@@ -241,7 +242,7 @@ def _parsed(file: Path, column: Column, name: str, source: pa.Array) -> tuple[np
     return values, bad
 
 
-def _times(text: pa.Array) -> np.ndarray:
+def wall_clock_times(text: pa.Array) -> np.ndarray:
     """Wall-clock times of ISO 8601 text, or of NYC Open Data's `01/31/2023 08:30:00 AM`; NaT for any other text."""
     values = np.full(len(text), np.datetime64("NaT"), "datetime64[us]")
     for pattern, layout in ((_ISO_TIME, "ISO8601"), (_US_TIME, "%m/%d/%Y %I:%M:%S %p")):

@@ -80,7 +80,7 @@ def load_trips(
             keys = row_keys(raw)
             checked = refuse_duplicates(checked, keys, seen.get(key, keys[:0]))
             seen[key] = np.concatenate([seen.get(key, keys[:0]), keys])
-        quarantine(workspace.quarantine / declared.name / f"{file.name}.parquet", raw, checked)
+        quarantine(workspace.quarantine / declared.name / f"{file.name}.parquet", raw.original, checked)
         trip_id = int(key) * ROWS_PER_MONTH + first_row + np.arange(len(raw.wrong_type), dtype=np.int64)
         tables.append(_canonical(raw, checked, trip_id, since, until))
         for reason, count in _count(checked, since, until).items():

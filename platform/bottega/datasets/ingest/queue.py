@@ -1,52 +1,69 @@
-"""Rows of an event log or message queue: read from where this reader left off, passed once they are safely written."""
+"""Rows of an event log or message queue: read on from a named offset, which is moved once they are safely written."""
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
-import pandas as pd
+import pyarrow as pa
 
-from bottega.datasets.ingest.source import Batch
-from bottega.errors import InvalidInput
-from bottega.eventlog import open_log
-
-_TYPES: dict[str, type] = {"int": int, "float": float, "text": str, "bool": bool, "time": datetime}
+from bottega.datasets.ingest.source import Batch, End, mark
+from bottega.errors import InvalidData, NotFound
+from bottega.eventlog import EventLog, open_log
 
 
 class QueueSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="queue"):
-    """A topic of an event log: a file, or `kafka://host:port`. `fields` gives each field's type.
+    """A topic of an event log: a file, or `kafka://host:port`. `reader` names whose offset it is.
 
-    Delivery is at least once, and a segment's name comes from its offsets: what is read again replaces itself.
+    Delivery is at least once, and a segment's name comes from its first offset: what is read again replaces itself.
     """
 
     log: str
     topic: str
-    fields: dict[str, str]
-    reader: str = "ingest"
-    at_once: int = 10_000
+    reader: str
+    rows_at_once: Annotated[int, msgspec.Meta(ge=1)] = 10_000
 
-    def batches(self, position: Any) -> Iterator[Batch]:
-        """Batches from the reader's committed offset to the topic's present end; unreadable records are null rows."""
-        from bottega.eventlog.records import decode_rows
+    @property
+    def address(self) -> str:
+        """The log's address, with the topic and the reader."""
+        where = self.log if "://" in self.log else str(Path(self.log).absolute())
+        return "\n".join((where, self.topic, self.reader))
 
-        unknown = sorted(set(self.fields.values()) - set(_TYPES))
-        if unknown:
-            raise InvalidInput(f"A field cannot be {unknown[0]!r}.", next_step=f"Types are {', '.join(_TYPES)}.")
+    def batches(self, position: Any, pages: Path, now: datetime) -> Iterator[Batch | End]:
+        """Batches from the reader's offset to the end that the topic has now."""
+        del position, pages, now
+        if "://" not in self.log and not Path(self.log).exists():
+            raise NotFound(f"There is no event log {self.log}.", next_step="Name its file, or kafka://host:port.")
         with open_log(self.log) as log:
-            at = log.committed(self.reader, self.topic)
-            end = log.end(self.topic)
-            while at < end and (found := log.read(self.topic, at, min(self.at_once, end - at))):
-                decoded = decode_rows(found.records, {name: _TYPES[kind] for name, kind in self.fields.items()})
-                broken = {refused.position: found.records[refused.position] for refused in decoded.refused}
-                rows = decoded.rows.astype(object).reindex(range(len(found.records)))
-                rows["record"] = pd.Series(
-                    {i: record.decode("utf-8", "replace") for i, record in broken.items()}, dtype=object
-                )
+            group = f"queue_{mark(self.address)}"
+            at, end = self._span(log)
+            while at < end and (found := log.read(self.topic, at, min(self.rows_at_once, end - at))):
                 at = found.next
-                yield Batch(f"offset_{found.first:012d}", rows, at)
+                yield self._batch(group, found.first, found.records, at)
+                log.commit(self.reader, self.topic, at)  # whoever asks for more has written what came before
 
-    def done(self, position: Any) -> None:
-        """Pass what is safely written."""
-        with open_log(self.log) as log:
-            log.commit(self.reader, self.topic, position)
+    def _span(self, log: EventLog) -> tuple[int, int]:
+        if self.topic not in log.topics():
+            raise NotFound(
+                f"{self.log} has no topic {self.topic!r}.", next_step=f"It has: {', '.join(log.topics()) or 'none'}."
+            )
+        at, end = log.committed(self.reader, self.topic), log.end(self.topic)
+        if at > end:
+            raise InvalidData(
+                f"Reader {self.reader!r} goes on at {at}, but topic {self.topic!r} ends at {end}: it was made anew.",
+                next_step="Name another reader to read it from its beginning.",
+            )
+        return at, end
+
+    def _batch(self, group: str, first: int, records: list[bytes], at: int) -> Batch:
+        rows, wrong = list[dict[str, Any] | None](), {}
+        for i, record in enumerate(records):
+            try:
+                rows.append(msgspec.json.decode(record, type=dict[str, Any]))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                rows.append(None)
+                wrong[i] = "no_object"
+        texts = [record.decode("utf-8", "backslashreplace") for record in records]
+        original = pa.table({"record": pa.array(texts, pa.string())})
+        return Batch(f"topic {self.topic}", group, first, "event", rows, original, at, wrong)

@@ -1,6 +1,5 @@
-"""One ingestion: batches of a source, checked, transformed, written as segments of an offline table."""
+"""One ingestion: batches of a source, checked, transformed, and written as segments of a table."""
 
-import io
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,15 +9,15 @@ import ibis
 import msgspec
 import pandas as pd
 
-from bottega.datasets.ingest.api import ApiSource
-from bottega.datasets.ingest.files import FileSource
-from bottega.datasets.ingest.page import PageSource
-from bottega.datasets.ingest.queue import QueueSource
-from bottega.datasets.ingest.rules import Checked, Column, check_declaration, check_rows
-from bottega.datasets.ingest.source import Batch, Source
-from bottega.errors import InvalidInput
-from bottega.files import write_atomic, write_json
+from bottega.datasets.ingest.keys import Keys
+from bottega.datasets.ingest.sieve import NULLABLE, no_rows, sift
+from bottega.datasets.ingest.source import Batch, End, Source, mark
+from bottega.datasets.ingest.spec import Spec, check_spec
+from bottega.datasets.quarantine import quarantine
+from bottega.errors import InvalidData
+from bottega.files import write_json
 from bottega.progress import Progress, silent
+from bottega.workspace import Workspace
 
 Write = Callable[[str, pd.DataFrame, str], object]
 """(table, rows, segment): write a segment, in place of the one of that name."""
@@ -26,71 +25,103 @@ Step = Callable[[ibis.Table], ibis.Table]
 """An ETL step: a plain Ibis function."""
 
 
-class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to ingest: the table's name, its columns and key, and where the rows come from."""
-
-    table: str
-    source: FileSource | ApiSource | PageSource | QueueSource
-    columns: tuple[Column, ...]
-    unique: tuple[str, ...] = ()
-
-
 class Ingested(msgspec.Struct, frozen=True):
-    """What one ingestion did: segments and rows written, and the refused rows by reason."""
+    """What one ingestion did: the segments written, rows read and written, and the refused rows by reason."""
 
     table: str
     segments: tuple[str, ...]
+    rows_read: int
     rows: int
     refused: dict[str, int]
 
 
-def read_spec(path: Path) -> Spec:
-    """Read a TOML file that declares an ingestion. Raises InvalidInput that names the key and the rule."""
-    try:
-        spec = msgspec.toml.decode(path.read_bytes(), type=Spec)
-    except FileNotFoundError:
-        raise InvalidInput(f"There is no file {path}.", next_step="Write one: see docs/INGESTION.md.") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: {error}.", next_step="See docs/INGESTION.md for the format.") from error
-    check_declaration(spec.table, spec.columns, spec.unique)
-    return spec
+class _State(msgspec.Struct, frozen=True):
+    """How far a source was read, under which declaration, and how many parts each group has by now."""
+
+    spec: str
+    position: Any = None
+    parts: dict[str, int] = {}
 
 
 def ingest(
     spec: Spec,
     write: Write,
-    folder: Path,
+    workspace: Workspace,
     now: datetime,
     steps: Sequence[Step] = (),
     progress: Progress = silent,
+    *,
+    again: bool = False,
 ) -> Ingested:
-    """Ingest what is new since the last time; an interrupted run goes on where it stopped, and repeats nothing.
+    """Ingest what is new since the last time; an interrupted run goes on where it stopped.
 
-    `folder` keeps the position and, below `refused`, the rows that broke a rule, as they came, with the reason. `now`
-    is the moment that no past time may lie after. `steps` run on DuckDB, on rows that obeyed the rules.
+    `now` (aware) is the moment that rules about the past are held against. `steps` run on DuckDB, on the good rows of
+    one batch at a time. `again`, like a changed declaration, reads everything once more, into the same segments.
+    Refused rows go to the workspace's quarantine. Raises InvalidInput, InvalidData or Unavailable; what was read until
+    then is written.
     """
-    state = folder / f"{spec.table}.json"
-    position = msgspec.json.decode(state.read_bytes()) if state.exists() else None
+    check_spec(spec)
     source: Source = spec.source
-    segments, rows, refused = list[str](), 0, dict[str, int]()
-    for batch in source.batches(position):
-        progress(f"ingest {spec.table}", len(segments), 0)
-        checked = check_rows(batch.rows, spec.columns, spec.unique, now)
-        _keep_refused(folder / "refused" / spec.table / f"{batch.segment}.parquet", batch, checked)
-        table = transform(checked.rows, steps)
-        write(spec.table, table, batch.segment)
-        write_json(state, batch.position)
-        source.done(batch.position)
-        segments.append(batch.segment)
-        rows += len(table)
-        for reason in checked.reasons:
-            refused[reason] = refused.get(reason, 0) + 1
-    progress(f"ingest {spec.table}", len(segments), len(segments))
-    return Ingested(spec.table, tuple(segments), rows, refused)
+    folder = workspace.data / "ingest"
+    state_file = folder / spec.table / f"{mark(type(source).__name__, source.address)}.json"
+    declared = mark(msgspec.json.encode(spec).decode())
+    state = _read_state(state_file)
+    if again or state.spec != declared:
+        state = _State(declared, None, state.parts)
+    target = _Target(spec, write, steps, workspace)
+    for found in source.batches(state.position, folder / "pages", now):
+        known = state.parts.get(found.group, 0)
+        if isinstance(found, End):
+            for part in range(found.parts, known):
+                target.empty(found.group, part)
+            parts = found.parts
+        else:
+            target.take(found, now)
+            parts = max(known, found.part + 1)
+        state = _State(declared, found.position, state.parts | {found.group: parts})
+        write_json(state_file, state)
+        progress(f"ingest {spec.table}", target.rows_read, 0)
+    progress(f"ingest {spec.table}", target.rows_read, target.rows_read)
+    return Ingested(spec.table, tuple(target.segments), target.rows_read, target.rows, target.refused)
+
+
+class _Target:
+    """The table, its quarantine and its keys; it counts what goes where."""
+
+    def __init__(self, spec: Spec, write: Write, steps: Sequence[Step], workspace: Workspace) -> None:
+        self._spec, self._write, self._steps = spec, write, steps
+        self._quarantine = workspace.quarantine / spec.table
+        self._unique = next((check.columns for check in spec.checks if check.kind == "duplicate"), ())
+        self._keys = Keys(workspace.data / "ingest" / spec.table / f"keys_{mark(*self._unique)}")
+        self.segments: list[str] = []
+        self.rows_read = self.rows = 0
+        self.refused: dict[str, int] = {}
+
+    def take(self, batch: Batch, now: datetime) -> None:
+        """Write a batch's good rows as its segment, and its refused rows to the quarantine."""
+        segment = _segment(batch.group, batch.part)
+        sifted = sift(batch, self._spec, self._keys, now)
+        table = transform(sifted.good, self._steps)
+        quarantine(self._quarantine / f"{segment}.parquet", batch.original, sifted.verdict)
+        self._write(self._spec.table, table, segment)
+        if self._unique:
+            self._keys.keep(batch.group, batch.part, sifted.keys)
+        self.segments.append(segment)
+        self.rows_read += len(sifted.verdict.reason)
+        self.rows += len(table)
+        for reason, count in sifted.verdict.counts().items():
+            self.refused[reason] = self.refused.get(reason, 0) + count
+
+    def empty(self, group: str, part: int) -> None:
+        """Take the rows out of a segment whose source has no such part any more."""
+        segment = _segment(group, part)
+        self._write(self._spec.table, transform(no_rows(self._spec.columns), self._steps), segment)
+        self._keys.forget(group, part)
+        (self._quarantine / f"{segment}.parquet").unlink(missing_ok=True)
 
 
 def transform(rows: pd.DataFrame, steps: Sequence[Step]) -> pd.DataFrame:
-    """The rows after the ETL steps, by DuckDB in memory."""
+    """The rows after the ETL steps, by DuckDB in memory; whole numbers and booleans are pandas' nullable types."""
     if not steps:
         return rows
     engine = ibis.duckdb.connect()
@@ -98,19 +129,21 @@ def transform(rows: pd.DataFrame, steps: Sequence[Step]) -> pd.DataFrame:
         table: Any = ibis.memtable(rows)
         for step in steps:
             table = step(table)
-        return engine.to_pyarrow(table).to_pandas()
+        return engine.to_pyarrow(table).to_pandas(types_mapper=NULLABLE.get)
     finally:
         engine.disconnect()
 
 
-def _keep_refused(path: Path, batch: Batch, checked: Checked) -> None:
-    """Write refused rows as text with their position and reason; an older report of the same segment is replaced."""
-    if not len(checked.positions):
-        path.unlink(missing_ok=True)
-        return
-    rows = batch.rows.iloc[checked.positions]
-    text = {str(name): [None if pd.isna(v) else str(v) for v in rows[name]] for name in rows.columns}
-    kept = pd.DataFrame({"row": checked.positions, "reason": list(checked.reasons), **text})
-    buffer = io.BytesIO()
-    kept.to_parquet(buffer, index=False)
-    write_atomic(path, buffer.getvalue())
+def _segment(group: str, part: int) -> str:
+    return f"{group}_{part:012d}"
+
+
+def _read_state(path: Path) -> _State:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_State)
+    except FileNotFoundError:
+        return _State("")
+    except msgspec.MsgspecError as error:
+        raise InvalidData(
+            f"{path} is damaged: {error}.", next_step="Remove it: the source is then read from its beginning."
+        ) from None
