@@ -1,7 +1,10 @@
 """Shared by the feature tests: a brute-force oracle, and trips of an invented city."""
 
+import importlib.util
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,6 +119,24 @@ def aggregate(feature, events: list[dict]) -> float:
 @pytest.fixture(scope="session")
 def oracle() -> Oracle:
     return brute_force
+
+
+@pytest.fixture(scope="session")
+def start_redis() -> Iterator[Callable[..., Any]]:
+    """A function that starts a Redis server in a folder, with options (redis_server.py); all end with the tests."""
+    spec = importlib.util.spec_from_file_location("redis_server", Path(__file__).with_name("redis_server.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    servers: list[Any] = []
+
+    def start(folder: Path, *options: str) -> Any:
+        servers.append(module.RedisServer(folder, *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
 
 
 @pytest.fixture(scope="session")

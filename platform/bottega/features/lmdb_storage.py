@@ -1,5 +1,9 @@
-"""Records in LMDB: a map that grows when full, follows growth by another process, and opens once a process."""
+"""Records in LMDB: a map that grows when full, follows growth by another process, and opens once a process.
 
+A write that returned is on the disk; after a crash it is there whole, or not at all.
+"""
+
+import functools
 import os
 import threading
 import weakref
@@ -13,8 +17,10 @@ from bottega.features.storage import Content, Reading, T, Writing
 from bottega.files import disk_errors
 
 FIRST_BYTES = 1 << 26
-_open: "weakref.WeakValueDictionary[tuple[int, str], _Environment]" = weakref.WeakValueDictionary()
-"""LMDB forbids opening a path twice in a process; after a fork a child opens its own."""
+_open: "weakref.WeakValueDictionary[str, _Environment]" = weakref.WeakValueDictionary()
+"""LMDB forbids opening a path twice in a process."""
+_storages: "weakref.WeakSet[LmdbStorage]" = weakref.WeakSet()
+_opening = threading.Lock()
 
 
 class LmdbStorage:
@@ -23,6 +29,7 @@ class LmdbStorage:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._environment: _Environment | None = None
+        _storages.add(self)
 
     def exists(self) -> bool:
         """Whether the file is there."""
@@ -30,6 +37,8 @@ class LmdbStorage:
 
     def read(self, use: Callable[[Reading], T]) -> T:
         """What `use` makes of a snapshot."""
+        if self._environment is None and not self.exists():
+            return use(_Nothing())
         return (self._environment or self._opened()).read(use)
 
     def write(self, change: Callable[[Writing], T]) -> T:
@@ -37,62 +46,95 @@ class LmdbStorage:
         return (self._environment or self._opened()).write(change)
 
     def _opened(self) -> "_Environment":
-        key = (os.getpid(), os.path.realpath(self._path))
-        found = _open.get(key)
-        if found is None:
-            found = _open[key] = _Environment(self._path)
-        self._environment = found
+        _forget_after_fork()
+        with _opening:
+            path = os.path.realpath(self._path)
+            found = _open.get(path)
+            if found is None:
+                found = _open[path] = _Environment(self._path)
+            self._environment = found
         return found
 
 
-class _Environment:
-    """One LMDB file: many reading processes beside one that writes.
+@functools.cache
+def _forget_after_fork() -> None:
+    """From now on a forked child opens its own environments: LMDB's must not cross a fork."""
 
-    The lock keeps readers of this process away while the map is moved; other processes are kept apart by LMDB.
+    def forget() -> None:
+        global _opening
+        _opening = threading.Lock()
+        _open.clear()
+        for storage in _storages:
+            storage._environment = None
+
+    os.register_at_fork(after_in_child=forget)
+
+
+class _Environment:
+    """One LMDB file: many readers, in this process and others, beside one writer, who does not hold them up.
+
+    Two locks of this process, taken in this order: `_writing` for a writer's whole transaction, `_reading` for a
+    read. To move the map takes both, since nobody may use it then.
     """
 
     def __init__(self, path: Path) -> None:
-        with disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
         try:
+            with disk_errors(path):
+                path.mkdir(parents=True, exist_ok=True)
             self._lmdb = lmdb.open(str(path), map_size=FIRST_BYTES, max_readers=512, max_dbs=0)
+        except (FileExistsError, NotADirectoryError):
+            raise StorageError(
+                f"The online store {path} cannot be opened: that is a file.", next_step="Name a folder."
+            ) from None
         except lmdb.Error as error:
             raise StorageError(
                 f"The online store {path} cannot be opened: {error}.",
-                next_step="Remove the folder and materialise again, or choose another workspace.",
+                next_step="Check that its files may be written; if damaged, remove them and materialise again.",
             ) from error
         self._lmdb.reader_check()
         self._path = path
-        self._lock = threading.Lock()
+        self._writing, self._reading = threading.Lock(), threading.Lock()
         self._snapshot = _Transaction()
 
     def read(self, use: Callable[[Reading], T]) -> T:
-        with self._lock:
+        while True:
             try:
-                transaction = self._lmdb.begin(None, None, False, True)  # read-only, with buffers: by place, for speed
+                with self._reading:
+                    transaction = self._lmdb.begin(None, None, False, True)  # read-only, with buffers: by place, fast
+                    try:
+                        return use(self._snapshot.of(transaction, transaction.id()))
+                    finally:
+                        transaction.abort()
             except lmdb.MapResizedError:
-                self._lmdb.set_mapsize(0)
-                transaction = self._lmdb.begin(buffers=True)
-            try:
-                return use(self._snapshot.of(transaction, transaction.id()))
-            finally:
-                transaction.abort()
+                with self._writing:
+                    self._resize(0)
+            except lmdb.Error as error:
+                raise StorageError(
+                    f"The online store {self._path} cannot be read: {error}.",
+                    next_step="With too many readers, end some; if its files are damaged, materialise again.",
+                ) from error
 
     def write(self, change: Callable[[Writing], T]) -> T:
-        with self._lock:
+        with self._writing:
             while True:
                 try:
                     with self._lmdb.begin(write=True, buffers=True) as transaction:
                         return change(_Transaction().of(transaction, None))
                 except lmdb.MapResizedError:
-                    self._lmdb.set_mapsize(0)
+                    self._resize(0)
                 except lmdb.MapFullError:
-                    self._lmdb.set_mapsize(2 * self._lmdb.info()["map_size"])
+                    if not self._lmdb.reader_check():  # a reader that died holds on to pages nobody needs
+                        self._resize(2 * self._lmdb.info()["map_size"])
                 except lmdb.Error as error:
                     raise StorageError(
                         f"The online store {self._path} cannot be written: {error}.",
                         next_step="Free some space on the disk, then repeat: nothing was changed.",
                     ) from error
+
+    def _resize(self, size: int) -> None:
+        """Move the map to one of `size` bytes, 0 for the size that another process gave it."""
+        with self._reading:
+            self._lmdb.set_mapsize(size)
 
 
 class _Transaction:
@@ -128,3 +170,18 @@ class _Transaction:
 
     def delete(self, key: bytes) -> None:
         self._transaction.delete(key)
+
+
+class _Nothing:
+    """The snapshot of a store that nobody wrote yet."""
+
+    version: int | None = None
+
+    def get(self, key: bytes) -> Content | None:
+        return None
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Content | None]:
+        return [None] * len(keys)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(())

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from bottega.errors import InvalidInput
+
 T = TypeVar("T")
 Content = bytes | memoryview
 
@@ -49,10 +51,10 @@ class Storage(Protocol):
         """Whether anything was ever written."""
 
     def read(self, use: Callable[[Reading], T]) -> T:
-        """What `use` makes of a snapshot."""
+        """What `use` makes of a snapshot. It may run more than once, and must not mind."""
 
     def write(self, change: Callable[[Writing], T]) -> T:
-        """Run `change` in one transaction, all or nothing. It may run more than once, and must not mind."""
+        """Run `change` in one transaction, all or nothing. It may run more than once; one run takes effect."""
 
 
 def open_storage(address: Path | str) -> Storage:
@@ -62,6 +64,11 @@ def open_storage(address: Path | str) -> Storage:
         from bottega.features.redis_storage import RedisStorage
 
         return RedisStorage(text)
+    if isinstance(address, str) and "://" in address:
+        raise InvalidInput(
+            f"No online store is known at {address.partition('://')[0]}:// addresses.",
+            next_step="Give a folder, or redis://host:port/0 (rediss:// with TLS).",
+        )
     from bottega.features.lmdb_storage import LmdbStorage
 
-    return LmdbStorage(Path(address))
+    return LmdbStorage(Path(address).expanduser())
