@@ -97,5 +97,5 @@ def test_settled_parts_are_of_no_use_to_later_reads(events, before_us, later_us)
 
 
 def test_a_record_of_another_format_is_refused():
-    with pytest.raises(IntegrityError, match="record of format 2, this version reads 3"):
-        chunks.unpack(np.array([2, 0, 0], np.int64).tobytes(), LAYOUT)
+    with pytest.raises(IntegrityError, match="record of format 2, this version reads 4"):
+        chunks.unpack(np.array([2, 0, 0, 20, 20], np.int32).tobytes(), LAYOUT)

@@ -110,15 +110,15 @@ def test_records_and_values_are_those_of_numpy(compiled, batches, moments, bound
 
 
 def test_a_record_of_another_format_is_refused(compiled):
-    wrong, tiles = np.array([7, 0, 0, 4], np.int64).tobytes(), tiles_of(bound([]), VIEW.definition)
+    wrong, tiles = np.array([7, 0, 0, 20, 20], np.int32).tobytes(), tiles_of(bound([]), VIEW.definition)
     edges = np.zeros(2, np.int64)
     for read in (
-        lambda: compiled.read_one(LAYOUT, [wrong], 0),
+        lambda: compiled.read_one(LAYOUT, [wrong, None], 0),
         lambda: chunks.window_totals(LAYOUT, [wrong], 0),
         lambda: compiled.add_rows(LAYOUT, [wrong], tiles, edges, edges),
         lambda: compiled.join(LAYOUT, [None], np.zeros((1, 2)), [wrong], np.zeros((1, 2)), 0),
     ):
-        with pytest.raises(IntegrityError, match="record of format 7, this version reads 3"):
+        with pytest.raises(IntegrityError, match="record of format 7, this version reads 4"):
             read()
 
 

@@ -1,4 +1,4 @@
-"""Records: what one entity's events add up to, as an array of 64-bit words that kernel.c describes.
+"""Records: what one entity's events add up to, as columns of whole numbers that kernel.c describes.
 
 Counts and sums are running totals, so that a window of seven days costs as much as one of fifteen minutes; least,
 greatest and different values have a second level of blocks. A tile to which events came late is also kept in parts, so
@@ -8,6 +8,7 @@ This module computes with numpy what the compiled kernel computes: it stands in 
 oracle of the kernel's tests.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,14 @@ import numpy as np
 
 from bottega.errors import IntegrityError
 from bottega.features.definition import INT64_MAX, REFUSED, Layout, State
-from bottega.features.tiles import Cells, changes, reduce_runs
+from bottega.features.tiles import ON_TIME, Cells, changes, reduce_runs
 
 BLOCK = 32
-FORMAT = 3
-HEADER = 4
+FORMAT = 4
+_HEADER = struct.Struct("<5I")
+_PADDING = bytes(8)
+_WIDTHS = (1, 2, 4)
+_HAS_BASE = 16
 EVER = (-INT64_MAX, INT64_MAX)
 """All tiles, as a range."""
 
@@ -48,61 +52,103 @@ class Chunk:
 
 def unpack(content: bytes | memoryview, layout: Layout) -> Chunk:
     """A record's cells. Raises IntegrityError for a record of another format."""
-    words = np.frombuffer(content, np.int64)
-    check_format(int(words[0]))
-    n, m, where = words[1:HEADER].tolist()
-    return Chunk(_unpack_whole(layout, _Words(words[HEADER:where]), n), _unpack_parts(layout, _Words(words[where:]), m))
+    check_format(content)
+    _, n, m, where, _ = _HEADER.unpack_from(content)
+    whole, parts = _Columns(content, _HEADER.size), _Columns(content, where)
+    return Chunk(_unpack_whole(layout, whole, n), _unpack_parts(layout, parts, m))
 
 
-def _unpack_whole(layout: Layout, words: "_Words", n: int) -> Cells:
-    tile, state, sets = words.take(n), np.zeros((len(layout.states), n), np.int64), {}
+def tiles_in(content: bytes | memoryview) -> np.ndarray:
+    """The tiles of a record, ascending."""
+    return _Columns(content, _HEADER.size).take(tile_count(content))
+
+
+def tile_count(content: bytes | memoryview) -> int:
+    """How many tiles a record has."""
+    return int(_HEADER.unpack_from(content)[1])
+
+
+def _unpack_whole(layout: Layout, columns: "_Columns", n: int) -> Cells:
+    tile, state, sets = columns.take(n), np.zeros((len(layout.states), n), np.int64), {}
     for i, one in enumerate(layout.states):
         if one.adds:
-            state[i] = np.diff(words.take(n + 1))
+            state[i] = np.diff(columns.take(n + 1))
         elif one.kind == "distinct":
-            sets[i] = words.take_sets(n)
-            words.take(2 * int(words.take(_blocks(n) + 1)[-1]))
+            sets[i] = columns.take_sets(n)
+            listed = int(columns.take(_blocks(n) + 1)[-1])
+            columns.take(listed)
+            columns.take(listed)
         else:
-            state[i] = words.take(n)
-            if one.kind != "last":
-                words.take(_blocks(n))
-    return Cells(np.zeros(n, np.int64), tile, np.zeros(n, np.int64), state, sets)
+            state[i] = columns.take(n if one.kind == "last" else n + _blocks(n), one.neutral)[:n]
+    return Cells(np.zeros(n, np.int64), tile, np.full(n, ON_TIME), state, sets)
 
 
-def _unpack_parts(layout: Layout, words: "_Words", m: int) -> Cells:
-    tile, available_us = words.take(m), words.take(m)
+def _unpack_parts(layout: Layout, columns: "_Columns", m: int) -> Cells:
+    tile, available_us = columns.take(m), columns.take(m)
     state, sets = np.zeros((len(layout.states), m), np.int64), {}
     for i, one in enumerate(layout.states):
         if one.kind == "distinct":
-            sets[i] = words.take_sets(m)
+            sets[i] = columns.take_sets(m)
         else:
-            state[i] = words.take(m)
+            state[i] = columns.take(m, one.neutral)
     return Cells(np.zeros(m, np.int64), tile, available_us, state, sets)
 
 
 def pack(layout: Layout, chunk: Chunk) -> bytes:
     """A record of cells."""
     whole, parts = chunk.whole, chunk.parts
-    n, found = len(whole), [chunk.whole.tile]
+    n, found = len(whole), [_column(chunk.whole.tile)]
     for i, one in enumerate(layout.states):
+        values = whole.state[i]
         if one.adds:
-            found.append(np.concatenate([[0], np.cumsum(whole.state[i])]))
+            found.append(_column(np.concatenate([[0], np.cumsum(values)])))
         elif one.kind == "distinct":
-            found += [*whole.sets[i], *_newest_lists(whole.tile, *whole.sets[i], one.cap + 1)]
+            found += map(_column, (*whole.sets[i], *_newest_lists(whole.tile, *whole.sets[i], one.cap + 1)))
+        elif one.kind == "last":
+            found.append(_column(values, one.neutral))
         else:
-            found.append(whole.state[i])
-            if one.kind != "last":
-                found.append(reduce_runs(_block_state(one), whole.state[i], np.arange(0, n, BLOCK)))
-    where = HEADER + sum(map(len, found))
-    found += [parts.tile, parts.available_us]
+            best = reduce_runs(_block_state(one), values, np.arange(0, n, BLOCK))
+            found.append(_column(np.concatenate([values, best]), one.neutral))
+    where = _HEADER.size + sum(map(len, found))
+    found += [_column(parts.tile), _column(parts.available_us)]
     for i, one in enumerate(layout.states):
-        found += parts.sets[i] if one.kind == "distinct" else (parts.state[i],)
-    return np.concatenate([[FORMAT, n, len(parts), where], *found]).astype(np.int64).tobytes()
+        if one.kind == "distinct":
+            found += map(_column, parts.sets[i])
+        else:
+            found.append(_column(parts.state[i], None if one.adds else one.neutral))
+    size = _HEADER.size + sum(map(len, found)) + len(_PADDING)
+    return b"".join([_HEADER.pack(FORMAT, n, len(parts), where, size), *found, _PADDING])
 
 
-def _newest_lists(tile: np.ndarray, start: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each block the values of all tiles up to its end, each with the newest tile that has it, newest first."""
-    ends, pairs = [0], []
+def _column(values: np.ndarray, neutral: int | None = None) -> bytes:
+    """Numbers as a column, in as few bytes each as do for all; the greatest stands for the neutral one."""
+    missing = np.zeros(len(values), bool) if neutral is None else values == neutral
+    some = values[~missing]
+    low, high = (int(some.min()), int(some.max())) if len(some) else (0, 0)
+    width = _width(high - low)
+    base = 0 if width == 8 or (low >= 0 and _width(high) == width) else low
+    if not len(values) or (values == values[0]).all():
+        width, base = 0, int(values[0]) if len(values) else 0
+    head = bytes([width | (_HAS_BASE if base else 0)]) + (base.to_bytes(8, "little", signed=True) if base else b"")
+    if width == 0:
+        return head
+    if width == 8:
+        return head + values.astype("<i8").tobytes()
+    offsets = np.where(missing, 256**width - 1, values - base)
+    return head + offsets.astype(f"<u{width}").tobytes()
+
+
+def _width(largest: int) -> int:
+    return next((width for width in _WIDTHS if largest < 256**width - 1), 8)
+
+
+def _newest_lists(
+    tile: np.ndarray, start: np.ndarray, values: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each block the values of all tiles up to its end, and of each the newest tile that has it, newest first."""
+    ends = [0]
+    listed: list[int] = []
+    tiles: list[int] = []
     newest: dict[int, int] = {}
     for begin in range(0, len(tile), BLOCK):
         found: dict[int, int] = {}
@@ -110,9 +156,10 @@ def _newest_lists(tile: np.ndarray, start: np.ndarray, values: np.ndarray, most:
             for value in values[start[k] : start[k + 1]].tolist():
                 found.setdefault(value, int(tile[k]))
         newest = dict(list({**found, **{v: at for v, at in newest.items() if v not in found}}.items())[:most])
-        pairs += [word for pair in newest.items() for word in pair]
-        ends.append(len(pairs) // 2)
-    return np.array(ends, np.int64), np.array(pairs, np.int64)
+        listed += newest.keys()
+        tiles += newest.values()
+        ends.append(len(listed))
+    return np.array(ends, np.int64), np.array(listed, np.int64), np.array(tiles, np.int64)
 
 
 def join(layout: Layout, one: Chunk, other: Chunk, settled: int = EVER[0]) -> Chunk:
@@ -217,8 +264,9 @@ def _unite(sets: tuple[np.ndarray, np.ndarray], run: np.ndarray, runs: int, most
     return np.concatenate([[0], np.cumsum(np.minimum(np.diff(before), most))]), values[kept]
 
 
-def check_format(found: int) -> None:
+def check_format(content: bytes | memoryview) -> None:
     """Raise IntegrityError where a record has another format than this version writes."""
+    found = _HEADER.unpack_from(content)[0] if len(content) >= _HEADER.size else 0
     if found != FORMAT:
         raise IntegrityError(
             f"The online store holds a record of format {found}, this version reads {FORMAT}.",
@@ -234,17 +282,29 @@ def _blocks(n: int) -> int:
     return -(-n // BLOCK)
 
 
-class _Words:
-    """Takes a record's words from the front."""
+class _Columns:
+    """Takes a record's columns one after the other."""
 
-    def __init__(self, words: np.ndarray) -> None:
-        self._words, self._at = words, 0
+    def __init__(self, content: bytes | memoryview, at: int) -> None:
+        self._content, self._at = content, at
 
-    def take(self, count: int) -> np.ndarray:
-        found = self._words[self._at : self._at + count]
-        self._at += count
+    def take(self, count: int, neutral: int | None = None) -> np.ndarray:
+        """The next column's numbers, (count,) int64."""
+        head, base = self._content[self._at], 0
+        width, self._at = head & (_HAS_BASE - 1), self._at + 1
+        if head & _HAS_BASE:
+            base = int.from_bytes(self._content[self._at : self._at + 8], "little", signed=True)
+            self._at += 8
+        if width == 0:
+            return np.full(count, base, np.int64)
+        raw = np.frombuffer(self._content, f"<{'i' if width == 8 else 'u'}{width}", count, self._at)
+        self._at += count * width
+        found = raw.astype(np.int64) + base
+        if neutral is not None and width < 8:
+            found[raw == 256**width - 1] = neutral
         return found
 
     def take_sets(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """The starts and values of the next state's sets."""
         start = self.take(rows + 1)
         return start, self.take(int(start[-1]))

@@ -21,6 +21,7 @@ SOURCE = Path(__file__).with_name("kernel.c")
 MOST_WINDOWS = 64
 _DECLARATIONS = """
 typedef long long word;
+typedef unsigned char byte;
 typedef struct {
   word tile_us, states, windows, features, ttl, unsettled;
   const word *kind, *cap, *neutral, *window;
@@ -28,15 +29,15 @@ typedef struct {
   const double *fallback;
 } Layout;
 typedef struct { const word *tile, *available; const word *const *value; const word *const *pool; } Rows;
-typedef struct { word *words, used, room; } Memory;
-int read_windows(const Layout *, word rows, const word *at_us, const word *start, const word *const *records,
+typedef struct { byte *bytes; word used, room; } Memory;
+int read_windows(const Layout *, word rows, const word *at_us, const word *start, const byte *const *records,
                  double *values, word *totals);
 int read_one(const Layout *, word at_us, const void *one, const void *two, const void *three, double *values);
-int add_rows(const Layout *, word count, const word *const *old, const Rows *whole, const word *whole_first,
+int add_rows(const Layout *, word count, const byte *const *old, const Rows *whole, const word *whole_first,
              const Rows *parts, const word *parts_first, Memory *out, word *ends);
-int join_records(const Layout *, word count, const word *const *one, const word *range, const word *const *other,
+int join_records(const Layout *, word count, const byte *const *one, const word *range, const byte *const *other,
                  const word *other_range, word settled, Memory *out, word *ends);
-void release(word *words);
+void release(byte *bytes);
 """
 _KINDS = {"min": 1, "max": 2, "last_at": 3, "last": 4, "distinct": 5}
 
@@ -66,7 +67,7 @@ class Kernel:
         self._ffi.cdef(_DECLARATIONS)
         self._library = self._ffi.dlopen(str(path))
         self._read_one, self._null = self._library.read_one, self._ffi.NULL
-        self._bytes, self._integers, self._doubles = map(self._ffi.typeof, ("char[]", "word[]", "double[]"))
+        self._bytes, self._doubles = map(self._ffi.typeof, ("byte[]", "double[]"))
         self._view = self._ffi._backend.from_buffer  # ffi.from_buffer without its look at text for a type
         self._layouts: dict[int, tuple[Any, Layout, list[Any]]] = {}
 
@@ -147,11 +148,16 @@ class Kernel:
         other: Sequence[bytes | memoryview | None],
         other_ranges: np.ndarray,
         settled: int,
-    ) -> list[memoryview]:
-        """Records joined in pairs, of each the tiles in its range (n, 2), without parts of tiles before `settled`."""
-        pointers, other_range = self._pointers(other), self._words(other_ranges)
-        range_ = self._words(ranges)
-        return self._joined(self._library.join_records, layout, one, other, range_, pointers, other_range, settled)
+    ) -> list[bytes | memoryview]:
+        """Records joined in pairs, of each the tiles in its range (n, 2), without parts of tiles before `settled`.
+
+        A record that nothing changes comes back itself.
+        """
+        range_, other_range = self._words(ranges), self._words(other_ranges)
+        joined = self._joined(
+            self._library.join_records, layout, one, other, range_, self._pointers(other), other_range, settled
+        )
+        return [was if was is not None and not len(made) else made for made, was in zip(joined, one, strict=True)]
 
     def _joined(
         self,
@@ -169,15 +175,15 @@ class Kernel:
         failed = function(
             self._layout(layout), len(one), self._pointers(one), *arguments, out, ffi.from_buffer("word[]", ends)
         )
-        owned = ffi.gc(out.words, self._library.release)
+        owned = ffi.gc(out.bytes, self._library.release)
         if failed:
             raise _explained(failed, [*one, *other])
-        whole = memoryview(ffi.buffer(owned, 8 * out.used))  # keeps the memory for as long as a part of it is in use
-        return [whole[begin:end] for begin, end in itertools.pairwise([0, *(8 * ends).tolist()])]
+        whole = memoryview(ffi.buffer(owned, out.used))  # keeps the memory for as long as a part of it is in use
+        return [whole[begin:end] for begin, end in itertools.pairwise([0, *ends.tolist()])]
 
     def _pointers(self, records: Sequence[bytes | memoryview | None]) -> Any:
-        view, kind, null = self._view, self._integers, self._null
-        return self._ffi.new("word *[]", [null if content is None else view(kind, content) for content in records])
+        view, kind, null = self._view, self._bytes, self._null
+        return self._ffi.new("byte *[]", [null if content is None else view(kind, content) for content in records])
 
     def _rows(self, layout: Layout, cells: Cells) -> tuple[Any, list[Any]]:
         ffi, kept = self._ffi, []
@@ -241,5 +247,5 @@ def _explained(failed: int, records: Sequence[bytes | memoryview | None]) -> Mem
     if failed == 1:
         for content in records:
             if content is not None:
-                check_format(int.from_bytes(content[:8], "little", signed=True))
+                check_format(content)
     return MemoryError("The feature kernel has no memory left.")

@@ -48,11 +48,14 @@ def _many(
     transaction: Reading, entry: Entry, known: np.ndarray, keys: tuple[np.ndarray, ...], at_us: np.ndarray
 ) -> np.ndarray:
     layout = entry.layout
-    prefixes = entry.entity_prefixes(keys, len(at_us))
-    nows = (at_us // layout.tile_us).tolist()
-    ends_of = {now: _ends(layout.longest, now) for now in set(nows)}
-    ends = [ends_of[now] if there else () for now, there in zip(nows, known.tolist(), strict=True)]
-    names = [prefix + end for prefix, mine in zip(prefixes, ends, strict=True) for end in mine]
+    nows = at_us // layout.tile_us
+    if len(nows) and (nows == nows[0]).all():
+        ends = [_ends(layout.longest, int(nows[0]))] * len(nows)
+    else:
+        ends = [_ends(layout.longest, now) for now in nows.tolist()]
+    if not known.all():
+        ends = [mine if there else () for mine, there in zip(ends, known.tolist(), strict=True)]
+    names = entry.record_names(keys, ends)
     start = np.array([0, *itertools.accumulate(map(len, ends))])
     records = _get_each_once(transaction, names)
     compiled = kernel.load()

@@ -18,7 +18,7 @@ import numpy as np
 
 from bottega.errors import Conflict, InvalidInput
 from bottega.features import chunks, kernel
-from bottega.features.chunks import EVER, HEADER, Chunk
+from bottega.features.chunks import EVER, Chunk
 from bottega.features.definition import Definition, Layout, layout_of
 from bottega.features.storage import Content, Reading, Writing
 from bottega.features.tiles import Tiles
@@ -72,20 +72,22 @@ class Entry:
         numbers = -1 if definition.key_dtype == "string" else len(definition.keys)
         return cls(_ENTITIES + number, _IDS + number, definition, layout_of(definition), names, numbers)
 
-    def entity_prefixes(self, keys: tuple[np.ndarray, ...], size: int) -> list[bytes]:
-        """What the keys of entities' records begin with, (size,) each; whole-number keys in one go.
+    def record_names(self, keys: tuple[np.ndarray, ...], ends: Sequence[Sequence[bytes]]) -> list[bytes]:
+        """The keys of records of entities, one after the other, each entity's with their own ends.
 
         InvalidInput for a text key that is too long or holds a zero character.
         """
+        prefixes = self._prefixes(keys, len(ends))
+        return [prefix + end for prefix, mine in zip(prefixes, ends, strict=True) for end in mine]
+
+    def _prefixes(self, keys: tuple[np.ndarray, ...], size: int) -> list[bytes]:
+        entities = zip(*(key.tolist() for key in keys), strict=True) if keys else [()] * size
         if self.definition.key_dtype == "string":
-            return [self._text_prefix(texts) for texts in zip(*keys, strict=True)] if keys else [self.prefix] * size
-        start, width = len(self.prefix), len(self.prefix) + 8 * len(keys)
-        packed = np.empty((size, width), np.uint8)
-        packed[:, :start] = np.frombuffer(self.prefix, np.uint8)
-        for i, key in enumerate(keys):
-            packed[:, start + 8 * i : start + 8 * (i + 1)] = key.astype(">i8").view(np.uint8).reshape(-1, 8)
-        whole = packed.tobytes()
-        return [whole[i : i + width] for i in range(0, len(whole), width)]
+            return [self._text_prefix(entity) for entity in entities]
+        pack, prefix = KEY.pack, self.prefix
+        if len(keys) == 1:
+            return [prefix + pack(key) for key in keys[0].tolist()]
+        return [prefix + b"".join(map(pack, entity)) for entity in entities]
 
     def _text_prefix(self, keys: tuple[object, ...]) -> bytes:
         text = "".join(f"{key}\0" for key in keys)
@@ -157,17 +159,17 @@ def write_tiles(transaction: Writing, entry: Entry, tiles: Tiles) -> None:
     whole_first, parts_first = (np.searchsorted(cells.entity, edges) for cells in (tiles.whole, tiles.parts))
     for begin in range(0, entities, RECORDS_AT_ONCE):
         some = slice(begin, min(begin + RECORDS_AT_ONCE, entities))
-        prefixes = entry.entity_prefixes(tuple(key[some] for key in tiles.keys), some.stop - begin)
-        old = transaction.get_many([prefix + TAIL for prefix in prefixes])
+        tails = entry.record_names(tuple(key[some] for key in tiles.keys), [(TAIL,)] * (some.stop - begin))
+        old = transaction.get_many(tails)
         bounds = slice(begin, some.stop + 1)
         grown = _add_rows(entry.layout, old, tiles, whole_first[bounds], parts_first[bounds])
         large = [i for i, content in enumerate(grown) if len(content) > TAIL_BYTES]
-        _join_spans(transaction, entry, [prefixes[i] for i in large], [grown[i] for i in large])
+        _join_spans(transaction, entry, [tails[i] for i in large], [grown[i] for i in large])
         for i in large:
             if old[i] is not None:
-                transaction.delete(prefixes[i] + TAIL)
+                transaction.delete(tails[i])
         small = [i for i, content in enumerate(grown) if len(content) <= TAIL_BYTES]
-        transaction.put_many([(prefixes[i] + TAIL, grown[i]) for i in small])
+        transaction.put_many([(tails[i], grown[i]) for i in small])
 
 
 def _check_tiles(tile: np.ndarray) -> None:
@@ -179,15 +181,12 @@ def _check_tiles(tile: np.ndarray) -> None:
         )
 
 
-def _join_spans(
-    transaction: Writing, entry: Entry, prefixes: Sequence[bytes], tails: Sequence[bytes | memoryview]
-) -> None:
+def _join_spans(transaction: Writing, entry: Entry, tail_names: Sequence[bytes], tails: Sequence[Content]) -> None:
     """Join tails into the records of the spans in which their tiles lie."""
     names, parts, ranges = [], [], []
-    for prefix, tail in zip(prefixes, tails, strict=True):
-        words = np.frombuffer(tail, np.int64)
-        for span in np.unique(words[HEADER : HEADER + words[1]] // SPAN).tolist():
-            names.append(prefix + SPAN_ID.pack(span))
+    for name, tail in zip(tail_names, tails, strict=True):
+        for span in np.unique(chunks.tiles_in(tail) // SPAN).tolist():
+            names.append(name.removesuffix(TAIL) + SPAN_ID.pack(span))
             parts.append(tail)
             ranges.append((span * SPAN, (span + 1) * SPAN))
     joined = _join(entry.layout, transaction.get_many(names), [EVER] * len(names), parts, ranges)
@@ -196,7 +195,7 @@ def _join_spans(
 
 def _add_rows(
     layout: Layout, old: list[Content | None], tiles: Tiles, whole_first: np.ndarray, parts_first: np.ndarray
-) -> list[bytes] | list[memoryview]:
+) -> Sequence[Content]:
     compiled = kernel.load()
     if compiled is not None:
         return compiled.add_rows(layout, old, tiles, whole_first, parts_first)
@@ -218,7 +217,7 @@ def _join(
     other: Sequence[Content | None],
     other_ranges: Sequence[Range],
     settled: int = EVER[0],
-) -> list[bytes] | list[memoryview]:
+) -> Sequence[Content]:
     """Records joined in pairs, of each the tiles in its range, without parts of tiles before `settled`."""
     compiled = kernel.load()
     if compiled is not None:
@@ -263,23 +262,17 @@ def _all_records(transaction: Writing, entry: Entry) -> Iterator[tuple[list[byte
         yield some, transaction.get_many(some)
 
 
-def _put_changed(
-    transaction: Writing, names: list[bytes], old: list[Content | None], new: Sequence[bytes | memoryview]
-) -> None:
+def _put_changed(transaction: Writing, names: list[bytes], old: list[Content | None], new: Sequence[Content]) -> None:
     """Write the records that are not as they were; what holds no tile any more is removed."""
     changed = [
         (name, content)
         for name, before, content in zip(names, old, new, strict=True)
-        if before is None or len(before) != len(content) or bytes(before) != bytes(content)
+        if content is not before and (before is None or bytes(before) != bytes(content))
     ]  # all are compared before one is written: a write moves what the old ones show
-    transaction.put_many([(name, content) for name, content in changed if _tile_count(content)])
+    transaction.put_many([(name, content) for name, content in changed if chunks.tile_count(content)])
     for name, content in changed:
-        if not _tile_count(content):
+        if not chunks.tile_count(content):
             transaction.delete(name)
-
-
-def _tile_count(content: bytes | memoryview) -> int:
-    return int.from_bytes(content[8:16], "little")
 
 
 def _clear_ids(transaction: Writing, entry: Entry, first_tile: int, end_tile: int) -> None:
