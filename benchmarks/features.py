@@ -29,6 +29,7 @@ import importlib.util
 import json
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -55,6 +56,7 @@ _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line asks for."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that files and processes go too
     parser = _parser()
     options = parser.parse_args(arguments)
     engines = options.engines if options.job == "zone_driver" else ["bottega"]

@@ -48,7 +48,8 @@ class Cost(msgspec.Struct, frozen=True):
 def measure(task: str, argument: bytes) -> Cost:
     """Run `peers.features.child` on a task in a fresh process, and see it through."""
     environment = dict(os.environ) | dict.fromkeys(_THREADS, str(THREADS))
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONSAFEPATH": "1"}
+    path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
     spare = psutil.virtual_memory().available * _SHARE
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         given.write(argument)

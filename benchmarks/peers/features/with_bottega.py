@@ -9,14 +9,14 @@ from peers.features.job import Feature, Job
 _AGGREGATIONS = {"sum": sum, "mean": mean, "min": min, "max": max}
 
 
-def answer(job: Job) -> None:
+def answer(job: Job, engine: str = "duckdb") -> None:
     """Answer the job with one view for each key."""
     views = [view_of(job, key) for key in job.keys]
     names = dict(zip(job.of("zone") + job.of("driver"), [f.name for view in views for f in view.features], strict=True))
     refs = {feature.name: f"{feature.key}s:{names[feature]}" for feature in job.features}
     labels = pd.read_parquet(job.labels)
     sources = {"events": job.events}
-    training_set(labels, refs, views, sources).to_parquet(job.answer)
+    training_set(labels, refs, views, sources, engine=engine).to_parquet(job.answer)
 
 
 def view_of(job: Job, key: str) -> FeatureView:

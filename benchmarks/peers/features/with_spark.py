@@ -1,5 +1,6 @@
 """Spark on this machine, `local[2]`, with the same SQL as DuckDB."""
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from peers.features.job import RECENT, THREADS, Job
@@ -31,15 +32,11 @@ def answer(job: Job) -> None:
 
 
 def stop() -> None:
-    """End the session and wait for its virtual machine, whose CPU time then counts as this process's."""
-    from pyspark import SparkContext
-
-    session = SparkSession.getActiveSession()
-    if session is None:
-        return
-    session.stop()
-    gateway = SparkContext._gateway
-    assert gateway is not None
-    gateway.shutdown()
-    gateway.proc.stdin.close()
-    gateway.proc.wait()
+    """End the session, if any, and wait for its virtual machine: its CPU time then counts as this process's."""
+    session, gateway = SparkSession.getActiveSession(), SparkContext._gateway
+    if session is not None:
+        session.stop()
+    if gateway is not None:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        gateway.proc.wait()
