@@ -42,7 +42,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_an_updater_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_disk, trips, tmp_path):
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(2_200_000))
+    ballast.write_bytes(bytes(2_700_000))
     with open_log(tmp_path / "log.db") as log:
         publish([VIEW], {"trips": trips}, log)
         store = OnlineStore(small_disk / "store")

@@ -83,24 +83,26 @@ class Entry:
     def _prefixes(self, keys: tuple[np.ndarray, ...], size: int) -> list[bytes]:
         entities = zip(*(key.tolist() for key in keys), strict=True) if keys else [()] * size
         if self.definition.key_dtype == "string":
-            return [self._text_prefix(entity) for entity in entities]
+            return [self.prefix + text_key(self.definition.view, entity) for entity in entities]
         pack, prefix = KEY.pack, self.prefix
         if len(keys) == 1:
             return [prefix + pack(key) for key in keys[0].tolist()]
         return [prefix + b"".join(map(pack, entity)) for entity in entities]
 
-    def _text_prefix(self, keys: tuple[object, ...]) -> bytes:
-        text = "".join(f"{key}\0" for key in keys)
-        if text.count("\0") != len(keys) or len(text.encode()) > _LONGEST_KEY:
-            raise InvalidInput(
-                f"The key {keys!r} of view {self.definition.view!r} is too long or holds a zero character.",
-                next_step=f"Keys have at most {_LONGEST_KEY - len(keys)} bytes.",
-            )
-        return self.prefix + text.encode()
-
     def ids_key(self, source: int, tile: int) -> bytes:
         """Key of the ids of one tile's events from the view's source of that number."""
         return self.ids_prefix + bytes((source,)) + KEY.pack(tile)
+
+
+def text_key(view: str, keys: tuple[object, ...]) -> bytes:
+    """How text keys of an entity stand in its records' keys; InvalidInput where they cannot."""
+    text = "".join(f"{key}\0" for key in keys).encode()
+    if text.count(0) != len(keys) or len(text) > _LONGEST_KEY:
+        raise InvalidInput(
+            f"The key {keys!r} of view {view!r} is too long or holds a zero character.",
+            next_step=f"Keys have at most {_LONGEST_KEY - len(keys)} bytes.",
+        )
+    return text
 
 
 def entry_key(view: str) -> bytes:

@@ -20,9 +20,8 @@ from bottega.errors import Conflict, InvalidInput
 from bottega.eventlog import Batch, EventLog
 from bottega.features.binding import Events, bind_events
 from bottega.features.conditions import parse_where
-from bottega.features.definition import layout_of
 from bottega.features.online import Ingested, OnlineStore
-from bottega.features.records import Entry
+from bottega.features.records import text_key
 from bottega.features.source import Source
 from bottega.features.view import FeatureView
 from bottega.files import write_atomic
@@ -287,8 +286,8 @@ def unbindable(view: FeatureView, source: str, rows: "pd.DataFrame") -> dict[int
 def _check_keys(view: FeatureView, events: Events) -> None:
     """Refuse text keys that the store's records cannot have."""
     if view.entity.dtype == "string":
-        definition = view.definition
-        Entry(b"", b"", definition, layout_of(definition), {}, -1).entity_prefixes(events.keys, len(events))
+        for keys in zip(*(key.tolist() for key in events.keys), strict=True):
+            text_key(view.name, keys)
 
 
 def _shared(wanted: Sequence[dict[str, type]]) -> dict[str, type] | None:
