@@ -1,0 +1,1 @@
+"""Reference networks: what the compile step is measured and tested on."""
