@@ -23,7 +23,7 @@ from bottega.features import max as greatest
 from bottega.features import min as least
 from bottega.features import sum as total
 from bottega.features.backfill import Backfilled
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from bottega.features.store import OfflineStore
 
 FEATURES = [
@@ -54,7 +54,7 @@ def late_view(**options) -> FeatureView:
 def joined(labels: pd.DataFrame, view: FeatureView, table, **options) -> pd.DataFrame:
     suffix = "" if not view.entity.keys else "@pu_zone" if len(view.entity.keys) == 1 else "@pu_zone,do_zone"
     refs = [f"late:{feature.name}{suffix}" for feature in view.features]
-    return training_set(labels, refs, [view], {"trips": table}, "pickup_at", **options)
+    return TrainingSet(labels, refs, "pickup_at").compute([view], {"trips": table}, **options)
 
 
 @pytest.fixture
@@ -192,8 +192,10 @@ def test_several_sources_and_more_days_than_are_read_at_once(trips, store, monke
     labels = trips.sample(200, random_state=5)
     refs = [f"late:{feature.name}@pu_zone" for feature in view.features]
     sources = {"trips": trips, "arrivals": trips}
-    expected = training_set(labels, refs, [view], sources, "pickup_at")
-    pd.testing.assert_frame_equal(training_set(labels, refs, [view], sources, "pickup_at", tiles=store), expected)
+    expected = TrainingSet(labels, refs, "pickup_at").compute([view], sources)
+    pd.testing.assert_frame_equal(
+        TrainingSet(labels, refs, "pickup_at").compute([view], sources, tiles=store), expected
+    )
 
 
 def test_labels_far_away_make_no_empty_segments(trips, store):

@@ -31,7 +31,7 @@ from bottega.features import (
     sum,
 )
 from bottega.features.engines import open_engine, parse_bytes
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 
 needs_spark = pytest.mark.skipif(
     importlib.util.find_spec("pyspark") is None or shutil.which("java") is None, reason="needs PySpark and Java 17"
@@ -135,8 +135,8 @@ def test_spark_gives_the_same_bit_for_bit(session, trips, options):
     labels = trips.sample(400, random_state=3)
     refs = [f"v:{feature.name}@pu_zone" for feature in view.features]
     sources = {"trips": copied, "ends": trips}
-    found = training_set(labels, refs, [view], sources, "pickup_at", engine="spark")
-    pd.testing.assert_frame_equal(found, training_set(labels, refs, [view], sources, "pickup_at"))
+    found = TrainingSet(labels, refs, "pickup_at").compute([view], sources, engine="spark")
+    pd.testing.assert_frame_equal(found, TrainingSet(labels, refs, "pickup_at").compute([view], sources))
 
 
 @needs_spark
@@ -147,7 +147,7 @@ def test_spark_refuses_a_sum_beyond_64_bits(session, monkeypatch):
     at = pd.to_datetime(["2024-03-05 12:00", "2024-03-05 12:01", "2024-03-05 12:30"], utc=True)
     events = pd.DataFrame({"zone": 1, "t": at, "x": float(2**62)})
     with pytest.raises(InvalidData, match="a sum of 'x' does not fit 64 bits"):
-        training_set(events, ["v:x_sum_1h"], [view], {"events": events}, "t", engine="spark")
+        TrainingSet(events, ["v:x_sum_1h"], "t").compute([view], {"events": events}, engine="spark")
 
 
 @needs_spark
@@ -156,10 +156,10 @@ def test_spark_starts_and_ends_without_a_word(tmp_path):
     program = """
 import pandas as pd
 from bottega.features import Entity, FeatureView, count
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 view = FeatureView("v", Entity("zone", ("zone",)), "events", "t", [count().over("1h")])
 events = pd.DataFrame({"zone": [1, 1], "t": pd.to_datetime(["2024-03-05 12:00", "2024-03-05 12:30"], utc=True)})
-found = training_set(events, ["v:count_1h"], [view], {"events": events}, "t", engine="spark")
+found = TrainingSet(events, ["v:count_1h"], "t").compute([view], {"events": events}, engine="spark")
 print(found["count_1h"].tolist())
 """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -20,7 +20,7 @@ from bottega.errors import InvalidData, InvalidInput, NotFound, Unavailable
 from bottega.features import Attribute, Entity, ExternalView, FeatureView, count, reference_steps
 from bottega.features.external import read_external
 from bottega.features.external_reader import FAILURES, ExternalReader
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from bottega.features.plan import Parts, run_steps
 from bottega.features.service import MOST_ROWS, Failed, ask, read_answer
 
@@ -212,9 +212,7 @@ def test_a_training_set_joins_external_features_beside_the_others(service):
     labels = pd.DataFrame({"pu": [4, 5], "do": [5, 4], "requested_at": NOON.repeat(2)})
     references = {"busy": "traffic:count_1h@pu", "pu_c": "weather:temperature_c@pu", "do_c": "weather:temperature_c@do"}
     seen: list[tuple[str, int, int]] = []
-    joined = training_set(
-        labels,
-        references,
+    joined = TrainingSet(labels, references).compute(
         [traffic, weather(service.address)],
         {"trips": trips},
         progress=lambda task, done, total: seen.append((task, done, total)),
@@ -520,10 +518,10 @@ def test_recorded_answers_may_lie_in_parquet_and_must_be_whole(tmp_path):
     said = pd.DataFrame({"station": [4], "recorded_at": NOON, "temperature_c": [7.5], "rain_mm": [None]})
     said.astype({"rain_mm": float}).to_parquet(tmp_path / "said.parquet")
     labels = pd.DataFrame({"zone": [4, 5], "requested_at": NOON.repeat(2)})
-    joined = training_set(labels, ["weather:temperature_c"], [RECORDED], {"said": tmp_path / "said.parquet"})
+    joined = TrainingSet(labels, ["weather:temperature_c"]).compute([RECORDED], {"said": tmp_path / "said.parquet"})
     assert joined["temperature_c"].tolist() == [7.5, -99.0]
     with pytest.raises(NotFound, match="The source 'said' of view 'weather' was not given"):
-        training_set(labels, ["weather:temperature_c"], [RECORDED], {})
+        TrainingSet(labels, ["weather:temperature_c"]).compute([RECORDED], {})
     with pytest.raises(InvalidData, match="has no column 'recorded_at'"):
         read_external(RECORDED, labels, ["zone"], "requested_at", {"said": said.drop(columns="recorded_at")})
     with pytest.raises(InvalidData, match=r"the column 'temperature_c' is .*it must be numbers"):

@@ -10,7 +10,7 @@ import pytest
 
 from bottega.datasets.trips import load_trips
 from bottega.features import Entity, FeatureView, count, distinct, last, max, mean, min, stddev, sum
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from bottega.settings import Settings
 from bottega.workspace import Workspace
 
@@ -114,8 +114,8 @@ def aggregates(mine: dict[str, np.ndarray], window: slice, seen: np.ndarray) -> 
 def compare(trips: pd.DataFrame, labels: pd.DataFrame, cap: int, **options) -> int:
     """How many values were compared; all are equal."""
     view = make_view(("pu_zone",), cap)
-    found = training_set(
-        labels, [f"v:{f.name}" for f in view.features], [view], {"trips": trips}, "pickup_at", **options
+    found = TrainingSet(labels, [f"v:{f.name}" for f in view.features], "pickup_at").compute(
+        [view], {"trips": trips}, **options
     )
     expected = by_label(view, trips, labels, "pu_zone")
     for name, column in expected.items():

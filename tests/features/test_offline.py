@@ -28,7 +28,7 @@ from bottega.features import (
     stddev,
     sum,
 )
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 
 START_S = 1_710_000_000 // 300 * 300
 ZONE = Entity("zone", keys=("zone",))
@@ -78,7 +78,9 @@ def assert_same(found: pd.DataFrame, expected: dict[str, list[float]]) -> None:
 def test_values_are_those_of_a_loop_over_all_events(oracle, events, labels, ttl):
     view = every_aggregation(ttl=ttl)
     events_table, label_table = frame(events, ["zone", "t", "x"]), frame(labels, ["zone", "at"])
-    found = training_set(label_table, [f"v:{f.name}" for f in view.features], [view], {"events": events_table}, "at")
+    found = TrainingSet(label_table, [f"v:{f.name}" for f in view.features], "at").compute(
+        [view], {"events": events_table}
+    )
     known = label_table.assign(zone=label_table["zone"].fillna(-1))
     assert_same(found, oracle(view, events_table, known, "at", ("zone",)))
 
@@ -91,7 +93,9 @@ def test_values_are_those_of_a_loop_over_all_events(oracle, events, labels, ttl)
 def test_an_event_counts_once_it_is_available(oracle, events, labels):
     view = every_aggregation(available_at="seen")
     events_table, label_table = frame(events, ["zone", "t", "seen", "x"]), frame(labels, ["zone", "at"])
-    found = training_set(label_table, [f"v:{f.name}" for f in view.features], [view], {"events": events_table}, "at")
+    found = TrainingSet(label_table, [f"v:{f.name}" for f in view.features], "at").compute(
+        [view], {"events": events_table}
+    )
     assert_same(found, oracle(view, events_table, label_table, "at", ("zone",)))
 
 
@@ -101,7 +105,7 @@ def test_every_kind_of_entity_agrees_with_the_loop(oracle, trips, keys, tile):
     features = [mean("speed_kmh").over("1h", "24h"), count().over("1h", "7d"), max("duration_min").over("2h")]
     view = FeatureView("v", Entity("e", keys), "trips", "dropoff_at", features, tile=tile)
     labels = trips.sample(40, random_state=1)
-    found = training_set(labels, [f"v:{f.name}" for f in view.features], [view], {"trips": trips}, "pickup_at")
+    found = TrainingSet(labels, [f"v:{f.name}" for f in view.features], "pickup_at").compute([view], {"trips": trips})
     assert_same(found, oracle(view, trips, labels, "pickup_at", keys))
     assert found["count_7d"].sum() > 0
 
@@ -111,7 +115,7 @@ def test_one_view_joins_on_several_key_columns_and_keeps_rows_order_and_index(or
     labels = trips.sample(200, random_state=2)
     labels = pd.concat([labels, labels.head(20)])  # the same label twice stays twice
     refs = {"pu": "v:count_24h@pu_zone", "do": "v:count_24h@do_zone"}
-    found = training_set(labels, refs, [view], {"trips": trips}, "pickup_at")
+    found = TrainingSet(labels, refs, "pickup_at").compute([view], {"trips": trips})
     pd.testing.assert_frame_equal(found[labels.columns], labels)
     assert list(found.columns) == [*labels.columns, "pu", "do"]
     for column in ("pu", "do"):
@@ -125,7 +129,7 @@ def test_text_keys_join(oracle):
     t = pd.to_datetime(START_S + rng.integers(0, 7200, 200), unit="s", utc=True)
     events = pd.DataFrame({"plate": plates[rng.integers(0, 4, 200)], "t": t, "x": rng.normal(size=200)})
     view = every_aggregation(Entity("car", ("plate",), "string"))
-    found = training_set(events, [f"v:{f.name}" for f in view.features], [view], {"events": events}, "t")
+    found = TrainingSet(events, [f"v:{f.name}" for f in view.features], "t").compute([view], {"events": events})
     assert_same(found, oracle(view, events, events, "t", ("plate",)))
 
 
@@ -133,7 +137,7 @@ def test_a_static_view_joins_by_key_alone():
     view = StaticView("areas", ZONE, "zones", [Attribute("area_km2", default=-1.0), "lat"])
     labels = pd.DataFrame({"zone": [2.0, None, 9.0, 1.0]})
     zones_table = pd.DataFrame({"zone": [1, 2], "area_km2": [3.0, 4.0], "lat": [40.1, None]})
-    found = training_set(labels, ["areas:area_km2", "areas:lat"], [view], {"zones": zones_table})
+    found = TrainingSet(labels, ["areas:area_km2", "areas:lat"]).compute([view], {"zones": zones_table})
     assert found["area_km2"].tolist() == [4.0, -1.0, -1.0, 3.0]
     np.testing.assert_array_equal(found["lat"], [np.nan, np.nan, np.nan, 40.1])
 
@@ -142,10 +146,10 @@ def test_no_events_and_no_labels_are_no_special_case():
     view = every_aggregation()
     refs = ["v:count_1h", "v:x_mean_1h"]
     events, labels = frame([], ["zone", "t", "x"]), frame([(1, START_S * 10**6)], ["zone", "at"])
-    found = training_set(labels, refs, [view], {"events": events}, "at")
+    found = TrainingSet(labels, refs, "at").compute([view], {"events": events})
     assert found["count_1h"].tolist() == [0.0]
     assert math.isnan(found["x_mean_1h"][0])
-    empty = training_set(labels.head(0), refs, [view], {"events": events}, "at")
+    empty = TrainingSet(labels.head(0), refs, "at").compute([view], {"events": events})
     assert list(empty.columns) == ["zone", "at", "count_1h", "x_mean_1h"]
     assert len(empty) == 0
 
@@ -161,7 +165,7 @@ def test_values_slide_when_no_event_comes(trips):
     )
     last = trips["dropoff_at"].max()
     labels = pd.DataFrame({"zone": [1, 1, 1], "at": [last, last + pd.Timedelta("1D"), last + pd.Timedelta("8D")]})
-    found = training_set(labels, [f"v:{f.name}" for f in view.features], [view], {"trips": trips}, "at")
+    found = TrainingSet(labels, [f"v:{f.name}" for f in view.features], "at").compute([view], {"trips": trips})
     assert found["count_7d"][1] > 0
     assert found["count_1h"].tolist()[1:] == [0.0, 0.0]
     assert found["count_7d"][2] == 0.0
@@ -203,12 +207,12 @@ def test_the_outcome_of_a_trip_reaches_neither_its_own_row_nor_one_while_it_runs
     )
     city = FeatureView("city", Entity("city"), "trips", features=[max("duration_min").over("24h")], **times)
     refs = ["leak:duration_min_mean_24h", "leak:count_24h", "city:duration_min_max_24h"]
-    honest = training_set(pair_trips, refs, [view, city], {"trips": pair_trips}, "pickup_at")
+    honest = TrainingSet(pair_trips, refs, "pickup_at").compute([view, city], {"trips": pair_trips})
     for at in pair_trips["pickup_at"].iloc[::60]:
         unknown_yet = pair_trips["dropoff_at"] > at
         poisoned = pair_trips.assign(duration_min=pair_trips["duration_min"].mask(unknown_yet, 1e6))
         rows = pair_trips["pickup_at"] == at
-        again = training_set(pair_trips[rows], refs, [view, city], {"trips": poisoned}, "pickup_at")
+        again = TrainingSet(pair_trips[rows], refs, "pickup_at").compute([view, city], {"trips": poisoned})
         pd.testing.assert_frame_equal(again[refs_columns(refs)], honest.loc[rows, refs_columns(refs)])
     known = honest["duration_min_mean_24h"].notna()
     assert 50 < known.sum() < 300  # earlier trips of the pair are seen
@@ -223,7 +227,7 @@ def test_an_event_counts_from_the_first_tile_edge_after_it():
     view = FeatureView("v", ZONE, "events", "t", [count().over("5m")])
     at_us = [(START_S + s) * 10**6 for s in (0, 299, 300, 599, 600)]
     events, labels = frame([(1, START_S * 10**6)], ["zone", "t"]), frame([(1, us) for us in at_us], ["zone", "at"])
-    found = training_set(labels, ["v:count_5m"], [view], {"events": events}, "at")
+    found = TrainingSet(labels, ["v:count_5m"], "at").compute([view], {"events": events})
     assert found["count_5m"].tolist() == [0.0, 0.0, 1.0, 1.0, 0.0]
 
 
@@ -232,7 +236,7 @@ def test_windows_are_hours_not_clock_hours_across_a_clock_change(oracle):
     local = pd.Series(pd.date_range("2024-03-10 00:30", "2024-03-10 05:30", freq="10min", tz="America/New_York"))
     events = pd.DataFrame({"zone": 1, "t": local, "x": np.arange(len(local)) * 1.0})
     view = every_aggregation()
-    found = training_set(events, ["v:count_1h", "v:x_mean_1h"], [view], {"events": events}, "t")
+    found = TrainingSet(events, ["v:count_1h", "v:x_mean_1h"], "t").compute([view], {"events": events})
     assert_same(found, {k: v for k, v in oracle(view, events, events, "t", ("zone",)).items() if k in found})
     assert set(found["count_1h"].iloc[7:]) == {6.0}
 
@@ -241,24 +245,25 @@ def test_windows_are_hours_not_clock_hours_across_a_clock_change(oracle):
     ("call", "message"),
     [
         (
-            lambda v, e, lab: training_set(lab, ["v:count_1h"], [v], {}, "at"),
+            lambda v, e, lab: TrainingSet(lab, ["v:count_1h"], "at").compute([v], {}),
             "The source 'events' of view 'v' was not given",
         ),
         (
-            lambda v, e, lab: training_set(lab, ["v:count_1h"], [v], {"events": e}),
+            lambda v, e, lab: TrainingSet(lab, ["v:count_1h"]).compute([v], {"events": e}),
             "label table has no column 'requested_at'",
         ),
-        (lambda v, e, lab: training_set(lab, ["v:count_1h@z"], [v], {"events": e}, "at"), "has no column 'z'"),
+        (lambda v, e, lab: TrainingSet(lab, ["v:count_1h@z"], "at").compute([v], {"events": e}), "has no column 'z'"),
         (
-            lambda v, e, lab: training_set(lab, {"at": "v:count_1h"}, [v], {"events": e}, "at"),
+            lambda v, e, lab: TrainingSet(lab, {"at": "v:count_1h"}, "at").compute([v], {"events": e}),
             "have a column 'at' already",
         ),
         (
-            lambda v, e, lab: training_set(
-                lab.assign(at=lab["at"].dt.tz_localize(None)), ["v:count_1h"], [v], {"events": e}, "at"
+            lambda v, e, lab: TrainingSet(lab.assign(at=lab["at"].dt.tz_localize(None)), ["v:count_1h"], "at").compute(
+                [v], {"events": e}
             ),
             "without a time zone",
         ),
+        (lambda v, e, lab: TrainingSet(lab, "v:count_1h", "at"), r"are the text 'v:count_1h'. Give a list"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(call, message):
@@ -273,13 +278,8 @@ def test_a_wrong_call_says_what_is_wrong(call, message):
 def test_progress_names_the_views(trips):
     seen = []
     view = FeatureView("v", ZONE, "trips", "dropoff_at", [count().over("1h")], keys=("do_zone",))
-    training_set(
-        trips.head(5),
-        ["v:count_1h@do_zone"],
-        [view],
-        {"trips": trips},
-        "pickup_at",
-        progress=lambda *call: seen.append(call),
+    TrainingSet(trips.head(5), ["v:count_1h@do_zone"], "pickup_at").compute(
+        [view], {"trips": trips}, progress=lambda *call: seen.append(call)
     )
     assert seen == [("join v", 0, 1), ("join", 1, 1)]
 
@@ -325,7 +325,7 @@ def event_frame(events: list[tuple]) -> pd.DataFrame:
 def test_every_aggregation_is_that_of_a_loop_over_what_was_known(oracle, options, events, labels):
     view = full(**options)
     table, asked = event_frame(events), frame(labels, ["zone", "at"])
-    found = training_set(asked, [f"v:{f.name}" for f in view.features], [view], {"events": table}, "at")
+    found = TrainingSet(asked, [f"v:{f.name}" for f in view.features], "at").compute([view], {"events": table})
     assert_same(found, oracle(view, table, asked.assign(zone=asked["zone"].fillna(-1)), "at", ("zone",)))
 
 
@@ -357,7 +357,7 @@ LATE_REFS = [f"late:{feature.name}@pu_zone" for feature in LATE.features]
 
 
 def late_set(labels: pd.DataFrame, table, **options) -> pd.DataFrame:
-    return training_set(labels, LATE_REFS, [LATE], {"trips": table}, "pickup_at", **options)
+    return TrainingSet(labels, LATE_REFS, "pickup_at").compute([LATE], {"trips": table}, **options)
 
 
 def test_what_is_refused_is_told(oracle, trips, late_trips):
@@ -419,7 +419,7 @@ def test_a_sum_that_does_not_fit_is_refused(monkeypatch):
     labels = frame([(1, START_S * 10**6 + 600 * 10**6)], ["zone", "at"])
     many = frame([(1, START_S * 10**6, float(2**62))] * 3, ["zone", "t", "x"])
     with pytest.raises(InvalidData, match=r"a sum of 'x' does not fit 64 bits\. Declare a smaller scale"):
-        training_set(labels, ["v:x_sum_1h"], [view], {"events": many}, "at")
+        TrainingSet(labels, ["v:x_sum_1h"], "at").compute([view], {"events": many})
 
 
 two_sources = st.tuples(st.lists(rows, max_size=15), st.lists(rows, max_size=15))
@@ -441,7 +441,7 @@ def test_several_sources_count_together_each_by_its_own_rules(oracle, events, la
     one, other = map(event_frame, events)
     sources = {"events": one, "others": other.rename(columns={"zone": "area", "x": "y"})}
     asked = frame(labels, ["zone", "at"])
-    found = training_set(asked, [f"v:{f.name}" for f in view.features], [view], sources, "at")
+    found = TrainingSet(asked, [f"v:{f.name}" for f in view.features], "at").compute([view], sources)
     assert_same(found, oracle(view, sources, asked.assign(zone=asked["zone"].fillna(-1)), "at", ("zone",)))
 
 
@@ -458,7 +458,7 @@ def test_a_crowd_of_late_events_is_not_compared_with_a_crowd_of_labels(oracle):
         }
     )
     view = FeatureView("v", Entity("city"), "events", "t", EVERY, available_at="seen", lateness="30m")
-    found = training_set(table, [f"v:{f.name}" for f in view.features], [view], {"events": table}, "t")
+    found = TrainingSet(table, [f"v:{f.name}" for f in view.features], "t").compute([view], {"events": table})
     some = found.sample(5, random_state=1)
     assert_same(some, oracle(view, table, some, "t", ()))
 
@@ -501,4 +501,4 @@ def test_labels_far_in_the_past_and_in_the_future_stand_beside_the_others(oracle
     assert_same(late_set(labels, late_trips), oracle(LATE, late_trips, labels, "pickup_at", ("pu_zone",)))
     seconds = FeatureView("v", Entity("city"), "trips", "dropoff_at", [count().over("1h")], tile="1s")
     with pytest.raises(InvalidData, match=r"labels span \d+ tiles.*at most 2147483647"):
-        training_set(labels, ["v:count_1h"], [seconds], {"trips": trips}, "pickup_at")
+        TrainingSet(labels, ["v:count_1h"], "pickup_at").compute([seconds], {"trips": trips})

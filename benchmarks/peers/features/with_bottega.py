@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bottega.features import Entity, FeatureView, count, max, mean, min, sum
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from peers.features.job import Feature, Job
 
 _AGGREGATIONS = {"sum": sum, "mean": mean, "min": min, "max": max}
@@ -16,7 +16,7 @@ def answer(job: Job, engine: str = "duckdb") -> None:
     refs = {feature.name: f"{feature.key}s:{names[feature]}" for feature in job.features}
     labels = pd.read_parquet(job.labels)
     sources = {"events": job.events}
-    training_set(labels, refs, views, sources, engine=engine).to_parquet(job.answer)
+    TrainingSet(labels, refs).compute(views, sources, engine=engine).to_parquet(job.answer)
 
 
 def view_of(job: Job, key: str) -> FeatureView:

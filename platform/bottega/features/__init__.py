@@ -1,6 +1,6 @@
 """Features: declared once; joined point-in-time offline, read by key online.
 
-Declarations are light to import. The engines are imported by name: `bottega.features.offline.training_set`,
+Declarations are light to import. The engines are imported by name: `bottega.features.offline.TrainingSet`,
 `bottega.features.online.OnlineStore`.
 """
 

@@ -52,7 +52,7 @@ def backfill(
     """Make the store hold the view's tiles of every day (UTC) that [since, until) touches.
 
     A tile belongs to the day in which it begins. A day's tiles are written when they are complete, and read by
-    `training_set(..., tiles=store)`.
+    `TrainingSet.compute(..., tiles=store)`.
 
     Raises InvalidInput where `until` is not after `since`.
     """

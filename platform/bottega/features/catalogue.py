@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from bottega.features.external import ExternalView
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from bottega.features.on_request import OnRequest
 from bottega.features.refs import View, views_by_name
 from bottega.features.source import Source
@@ -131,7 +131,7 @@ def statistics(
         drawn = source.sample(min(rows, len(source)), random_state=seed)[[*declared.keys, declared.event_time]]
         suffix = f"@{','.join(declared.keys)}" if declared.keys else ""
         references = {f.name: f"{view.name}:{f.name}{suffix}" for f in view.features}
-        table = training_set(drawn, references, [view], sources, at=declared.event_time)
+        table = TrainingSet(drawn, references, at=declared.event_time).compute([view], sources)
     return {f.name: _spread(table[f.name].to_numpy(np.float64, na_value=np.nan)) for f in view.features}
 
 

@@ -37,57 +37,81 @@ Refusals = Callable[[str, Mapping[str, int]], None]
 """Told each view's refused events by reason."""
 
 
-def training_set(
-    labels: "pd.DataFrame",
-    refs: References,
-    views: Iterable[View],
-    sources: Tables,
-    at: str = "requested_at",
-    *,
-    engine: str = "duckdb",
-    memory_limit: str = MEMORY_LIMIT,
-    tiles: OfflineStore | None = None,
-    refused: Refusals = lambda view, counts: None,
-    progress: Progress = silent,
-) -> "pd.DataFrame":
-    """The labels with one float64 column more for each reference, rows and their order unchanged.
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Labels, and the features that join them as they were at each label's moment; `compute` joins them.
 
     `labels` holds the key columns and `at`, the moment of the request (datetime64[us, UTC], or int64 epoch_us); a row's
-    features are what the online store would have answered at that moment. `sources` maps a source's name to its table:
-    a data frame, or Parquet files (a path, a folder, a list), which are read in batches. `engine` is `duckdb` or
-    `spark`; `memory_limit` is about what the work may take beside labels and answer. With `tiles`, the
-    views' tiles are kept there by day: only days that are new or changed are computed (see `backfill`). `refused` is
-    told what the rules left out of what was read.
-
-    Raises NotFound for an unknown view, feature or source; InvalidData for a wrong column.
+    features are what the online store would have answered at that moment. `features` are references, or
+    {new column: reference}.
     """
-    references = resolve(refs, views)
-    taken = [reference.column for reference in references if reference.column in labels.columns]
-    if taken:
-        raise InvalidInput(f"The labels have a column {taken[0]!r} already.", next_step="Name the feature otherwise.")
+
+    labels: "pd.DataFrame"
+    features: References
+    at: str = "requested_at"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.features, str):
+            raise InvalidInput(
+                f"The features of a training set are the text {self.features!r}.",
+                next_step=f"Give a list, [{self.features!r}], or {{new column: reference}}.",
+            )
+
+    def compute(
+        self,
+        views: Iterable[View],
+        sources: Tables,
+        *,
+        engine: str = "duckdb",
+        memory_limit: str = MEMORY_LIMIT,
+        tiles: OfflineStore | None = None,
+        refused: Refusals = lambda view, counts: None,
+        progress: Progress = silent,
+    ) -> "pd.DataFrame":
+        """The labels with one float64 column more for each feature, rows and their order unchanged.
+
+        `sources` maps a source's name to its table: a data frame, or Parquet files (a path, a folder, a list), which
+        are read in batches. `engine` is `duckdb` or `spark`; `memory_limit` is about what the work may take beside
+        labels and answer. With `tiles`, the views' tiles are kept there by day: only days that are new or changed are
+        computed (see `backfill`). `refused` is told what the rules left out of what was read.
+
+        Raises NotFound for an unknown view, feature or source; InvalidData for a wrong column.
+        """
+        references = resolve(self.features, views)
+        grouped = _by_view(references, self.labels, sources)
+        columns: dict[str, np.ndarray] = {}
+        memory_bytes = parse_bytes(memory_limit) // 2  # half for the engine, half for its input
+        with open_engine(engine, memory_bytes) as opened:
+            run = _Run(opened, memory_bytes, tiles, refused, progress)
+            for done, (name, members) in enumerate(grouped.items()):
+                progress(f"join {name}", done, len(grouped))
+                view = members[0].view
+                if isinstance(view, ExternalView):
+                    columns.update(_join_external(self.labels, members, sources, self.at, progress))
+                elif isinstance(view, StaticView):
+                    columns.update(_join_static(self.labels, members, sources[view.source]))
+                else:
+                    columns.update(_join_windows(self.labels, members, sources, self.at, run))
+        progress("join", len(grouped), len(grouped))
+        return self.labels.assign(**{reference.column: columns[reference.column] for reference in references})
+
+
+def _by_view(references: Sequence[Reference], labels: "pd.DataFrame", sources: Tables) -> dict[str, list[Reference]]:
+    """The references by their view's name; raises for a column that the labels have, and for a missing source."""
     grouped: dict[str, list[Reference]] = {}
     for reference in references:
+        if reference.column in labels.columns:
+            raise InvalidInput(
+                f"The labels have a column {reference.column!r} already.", next_step="Name the feature otherwise."
+            )
         grouped.setdefault(reference.view.name, []).append(reference)
-    columns: dict[str, np.ndarray] = {}
-    memory_bytes = parse_bytes(memory_limit) // 2  # half for the engine, half for its input
-    with open_engine(engine, memory_bytes) as opened:
-        run = _Run(opened, memory_bytes, tiles, refused, progress)
-        for done, (name, members) in enumerate(grouped.items()):
-            progress(f"join {name}", done, len(grouped))
-            view = members[0].view
-            for needed in view.source_names:
-                if needed not in sources:
-                    raise NotFound(
-                        f"The source {needed!r} of view {name!r} was not given. Given: {', '.join(sources) or 'none'}."
-                    )
-            if isinstance(view, ExternalView):
-                columns.update(_join_external(labels, members, sources, at, progress))
-            elif isinstance(view, StaticView):
-                columns.update(_join_static(labels, members, sources[view.source]))
-            else:
-                columns.update(_join_windows(labels, members, sources, at, run))
-    progress("join", len(grouped), len(grouped))
-    return labels.assign(**{reference.column: columns[reference.column] for reference in references})
+    for name, members in grouped.items():
+        for needed in members[0].view.source_names:
+            if needed not in sources:
+                raise NotFound(
+                    f"The source {needed!r} of view {name!r} was not given. Given: {', '.join(sources) or 'none'}."
+                )
+    return grouped
 
 
 def _join_static(labels: "pd.DataFrame", references: Sequence[Reference], source: Any) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bottega.eventlog import EventLog, open_log
 from bottega.features.binding import bind_times
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from bottega.features.online import OnlineStore
 from bottega.features.updater import Updater, stream_columns
 from bottega.features.view import FeatureView
@@ -119,7 +119,7 @@ def offline_values(
     """A view's features as the training set holds them: (features, labels) float64."""
     suffix = f"@{','.join(keys)}" if keys else ""
     references = {f"offline:{feature.name}": f"{view.name}:{feature.name}{suffix}" for feature in view.features}
-    found = training_set(labels, references, [view], sources, at)
+    found = TrainingSet(labels, references, at).compute([view], sources)
     return np.stack([found[name].to_numpy() for name in references])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from bottega.errors import InvalidInput
 from bottega.features.binding import DUPLICATE, bind_events, bind_times, check_columns
 from bottega.features.conditions import parse_where
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from bottega.features.source import Source
 from bottega.features.view import FeatureView
 from bottega.features.windows import Feature
@@ -84,7 +84,7 @@ def provenance(
         mine = _rows_of(view, source, sources[source.name], keys, since_us, at_us)
         listed += _shares(view, declared, source, mine, until_us, at_us)
     label = pd.DataFrame({key: [value] for key, value in zip(view.entity.keys, keys, strict=True)} | {"_at": [at_us]})
-    found = training_set(label, {"_value": f"{view.name}:{feature}"}, [view], sources, at="_at")
+    found = TrainingSet(label, {"_value": f"{view.name}:{feature}"}, at="_at").compute([view], sources)
     value = float(found["_value"].iloc[0])
     listed.sort(key=lambda pair: pair[0])
     return Provenance(

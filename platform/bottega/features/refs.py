@@ -1,6 +1,6 @@
 """References: `view:feature`, or `view:feature@key` where the key column has another name than the entity's key.
 
-One mapping {new column: reference} serves both sides: `training_set` joins it point-in-time, `reference_steps` turns it
+One mapping {new column: reference} serves both sides: `TrainingSet` joins it point-in-time, `reference_steps` turns it
 into the plan's steps that read the same values on the request path.
 """
 

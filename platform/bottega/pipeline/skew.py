@@ -7,7 +7,7 @@ import pandas as pd
 
 from bottega.compile.manifest import read_manifest
 from bottega.errors import NotFound
-from bottega.features.offline import training_set
+from bottega.features.offline import TrainingSet
 from bottega.monitoring.skew import FeatureSkew, skew
 from bottega.pipeline.sources import gather
 from bottega.pipeline.watch import live_version
@@ -66,14 +66,14 @@ def served_skew(
     sources = gather(usecase, workspace, settings, first, last + pd.Timedelta("1us"), progress=progress).sources
     keys = [field.name for field in manifest.plan.request if not field.is_time]
     labels = asked.reset_index()[[*keys, "at"]].rename(columns={"at": "requested_at"})
-    offline = training_set(labels, references, usecase.views, sources, progress=progress)
+    offline = TrainingSet(labels, references).compute(usecase.views, sources, progress=progress)
     trained_since = parse_time(manifest.trained.since, "UTC")
     trained_until = parse_time(manifest.trained.until, "UTC")
     learnt = gather(usecase, workspace, settings, trained_since, trained_until, progress=progress).sources
     rows_learnt = usecase.recipe.labels(learnt)
     inside = (rows_learnt["requested_at"] >= trained_since) & (rows_learnt["requested_at"] < trained_until)
     drawn = rows_learnt[inside].sample(min(rows, int(inside.sum())), random_state=seed)
-    trained = training_set(drawn, references, usecase.views, learnt, progress=progress)
+    trained = TrainingSet(drawn, references).compute(usecase.views, learnt, progress=progress)
     served = asked[[FEATURE + name for name in features]].set_axis(features, axis="columns")
     return SkewReport(
         usecase.name,

@@ -51,7 +51,7 @@ def make_examples(
     The sources may reach further back than `since`: the features of the first rows then have a history.
     Raises InvalidInput where there is no row.
     """
-    from bottega.features.offline import training_set  # here, so that a use case is declared without its engine
+    from bottega.features.offline import TrainingSet  # here, so that a use case is declared without its engine
 
     labels = recipe.labels(sources)
     at_us = _epoch_us(labels["requested_at"])
@@ -66,7 +66,7 @@ def make_examples(
     online = [step for step in recipe.before() if isinstance(step, Online | External)]
     columns = [column for step in online for column in step.outputs]
     references = {column: recipe.references[column] for column in columns}
-    joined = training_set(labels, references, recipe.views, sources, progress=progress) if references else labels
+    joined = TrainingSet(labels, references).compute(recipe.views, sources, progress=progress) if references else labels
     return Examples(
         {field.name: labels[field.name].to_numpy() for field in recipe.request},
         at_us[inside],
