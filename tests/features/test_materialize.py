@@ -1,3 +1,4 @@
+import functools
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from bottega.features import Entity, FeatureView, count, max, mean
 from bottega.features.materialize import materialize
 from bottega.features.online import OnlineStore
 from bottega.features.parity import store_parity
+from bottega.features.store import OfflineStore
 from bottega.features.updater import Updater
 from bottega.pipeline.publish import publish
 
@@ -31,6 +33,15 @@ SINCE, UNTIL = datetime(2024, 3, 5, tzinfo=UTC), datetime(2024, 3, 15, tzinfo=UT
 @pytest.fixture
 def store(tmp_path) -> OnlineStore:
     return OnlineStore(tmp_path / "online")
+
+
+@pytest.fixture(autouse=True, params=["in memory", "by days"])
+def way(request, tmp_path, monkeypatch) -> str:
+    """Every test runs on events in memory, and on days that the offline store keeps."""
+    if request.param == "by days":
+        kept = functools.partial(materialize, tiles=OfflineStore(tmp_path / "offline"))
+        monkeypatch.setitem(globals(), "materialize", kept)
+    return request.param
 
 
 def agrees(store: OnlineStore, trips: pd.DataFrame) -> bool:
@@ -118,7 +129,8 @@ def test_the_stream_takes_over_where_the_span_ends_no_event_twice_and_none_lost(
         assert counted == store.offset("late", "trips") == (trips["dropoff_at"] < middle).sum()
         (done,) = Updater([LATE], log, store, kept_us=None).run({"trips": 4000})
         assert done.read == 4000 - counted
-        again = store.ingest(LATE, trips.iloc[[0, 3999]], "trips")
+        newest = trips["dropoff_at"].where(trips["dropoff_at"] < middle).idxmax()
+        again = store.ingest(LATE, trips.loc[[newest, 3999]], "trips")
     assert again.refused["duplicate"] == 2
     assert store_parity(LATE, {"trips": trips}, store, trips, at="pickup_at", keys=["pu_zone"]).mismatches == 0
 
@@ -185,6 +197,31 @@ def test_a_stream_that_missed_records_is_not_repaired_halfway(store, trips, tmp_
     assert exact(store, trips)
 
 
+def test_an_interrupted_run_goes_on_where_it_was(store, trips, tmp_path):
+    kept = OfflineStore(tmp_path / "kept")
+
+    def interrupt(task: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        materialize(VIEW, {"trips": trips}, store, SINCE, UNTIL, tiles=kept, progress=interrupt)
+    assert not store.definitions()
+    computed = []
+    counted = materialize(
+        VIEW,
+        {"trips": trips},
+        store,
+        SINCE,
+        UNTIL,
+        tiles=kept,
+        progress=lambda task, done, total: computed.append((done, total)),
+    )
+    assert counted == len(trips)
+    assert computed[0] == (0, 6)  # of ten days, four were there
+    assert agrees(store, trips)
+
+
 WRITER = """
 import sys
 from datetime import UTC, datetime
@@ -192,19 +229,21 @@ import pandas as pd
 from bottega.features import Entity, FeatureView, count, sum
 from bottega.features.materialize import materialize
 from bottega.features.online import OnlineStore
+from bottega.features.store import OfflineStore
 VIEW = FeatureView("v", Entity("zone", ("zone",)), "trips", "t", [count().over("7d"), sum("x", scale=1).over("7d")])
 store, trips = OnlineStore(sys.argv[1]), pd.read_parquet(sys.argv[2])
 since, until = datetime(2024, 3, 5, tzinfo=UTC), datetime(2024, 3, 12, tzinfo=UTC)
+tiles = OfflineStore(sys.argv[3]) if sys.argv[3:] else None
 n = 0
 while True:
     n += 1
-    materialize(VIEW, {"trips": trips.assign(x=n)}, store, since, until)
+    materialize(VIEW, {"trips": trips.assign(x=n)}, store, since, until, tiles=tiles)
     print(n, flush=True)
 """
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_readers_see_a_whole_materialisation_or_the_one_before_also_when_it_is_killed(tmp_path, kills):
+def test_readers_see_a_whole_materialisation_or_the_one_before_also_when_it_is_killed(way, tmp_path, kills):
     """Each materialisation gives every event another value: a mixture would show as a sum that is no multiple."""
     rng, n = np.random.default_rng(kills), 20_000
     frame = pd.DataFrame(
@@ -217,6 +256,7 @@ def test_readers_see_a_whole_materialisation_or_the_one_before_also_when_it_is_k
     store, zones = OnlineStore(tmp_path / "store"), np.arange(1, 200)
     at_us = np.full(len(zones), 1_710_201_600_000_000)
     command = [sys.executable, "-c", WRITER, str(tmp_path / "store"), str(tmp_path / "trips.parquet")]
+    command += [str(tmp_path / "offline")] if way == "by days" else []
     reads = 0
     for _ in range(kills):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:

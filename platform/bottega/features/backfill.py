@@ -13,9 +13,9 @@ import numpy as np
 
 from bottega.errors import InvalidInput
 from bottega.features.batches import Batches
-from bottega.features.binding import bind_events
+from bottega.features.binding import Events, bind_events
 from bottega.features.buckets import Tables, needed_columns, open_batches
-from bottega.features.events import count_refused, from_table, to_table, without_copies
+from bottega.features.events import count_refused, from_table, join_events, to_table, without_copies
 from bottega.features.spill import open_spill
 from bottega.features.stamps import Stamps
 from bottega.features.store import OfflineStore
@@ -23,7 +23,7 @@ from bottega.features.tile_table import TileTable
 from bottega.features.tiles import Tiles, tiles_of
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent
-from bottega.times import DAY_US, from_epoch_us, to_epoch_us
+from bottega.times import DAY_US, from_epoch_us, parse_duration_s, to_epoch_us
 
 DAYS_AT_ONCE = 100
 """Days that are read in one go; each has its own file while it is gathered."""
@@ -75,6 +75,20 @@ def backfill(
     progress(f"tiles of {view.name}", len(missing), len(missing))
     kept = [day for day in days if known.get(day) == wanted[day]]
     return Backfilled(tuple(map(_iso, missing)), tuple(map(_iso, kept)), refused)
+
+
+def recent_events(view: FeatureView, sources: Tables, since: datetime, until: datetime) -> dict[str, Events]:
+    """Each source's events of the tiles in [since, until), bound; only files that may hold some are read."""
+    tile_us = parse_duration_s(view.tile) * 1_000_000
+    since_us, until_us = to_epoch_us(since), to_epoch_us(until)
+    days, found = range(since_us // DAY_US, (until_us - 1) // DAY_US + 1), {}
+    for name, table in open_batches(view, sources).items():
+        source, parts = view.find_source(name), []
+        for frame in table.read(needed_columns(view, source), Stamps(view, source, table).paths(days)):
+            bound = bind_events(view, frame, name)
+            parts.append(bound.take((bound.tile * tile_us >= since_us) & (bound.tile * tile_us < until_us)))
+        found[name] = join_events(parts)
+    return found
 
 
 def _computed(

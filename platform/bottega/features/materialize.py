@@ -1,41 +1,51 @@
 """Materialise: put a span of past events into the online store, so that it answers as if it had seen them pass."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bottega.errors import Conflict, InvalidInput
 from bottega.eventlog import EventLog
 from bottega.features.arrivals import first_known_at, next_arrival
+from bottega.features.backfill import backfill, recent_events
 from bottega.features.binding import DUPLICATE, Events, bind_events
+from bottega.features.buckets import Tables, needed_columns, open_batches
 from bottega.features.chunks import EVER
 from bottega.features.copies import first_arrivals, identities
+from bottega.features.events import count_refused, join_events
 from bottega.features.online import OnlineStore
+from bottega.features.pieces import to_tiles
 from bottega.features.records import Stream
-from bottega.features.tiles import tiles_of
+from bottega.features.store import OfflineStore
+from bottega.features.tile_table import TileTable
+from bottega.features.tiles import Tiles, tiles_of
+from bottega.features.updater import KEPT_US
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent
-from bottega.times import from_epoch_us, parse_duration_s, to_epoch_us
-
-if TYPE_CHECKING:
-    import pandas as pd
+from bottega.times import DAY_US, from_epoch_us, parse_duration_s, to_epoch_us
 
 
 def materialize(
     view: FeatureView,
-    sources: Mapping[str, "pd.DataFrame"],
+    sources: Tables,
     store: OnlineStore,
     since: datetime,
     until: datetime,
     log: EventLog | None = None,
+    tiles: OfflineStore | None = None,
     progress: Progress = silent,
 ) -> int:
     """Make the store's tiles in [since, until) those of the view's sources, in one transaction; returns how many count.
 
     The sources must hold all events of the span; those outside it are ignored. Readers see the old tiles or the new
     ones, and running it again changes nothing. `since` and `until` lie on tile edges, else InvalidInput.
+
+    With `tiles`, each day's tiles are kept there (see `bottega.features.backfill`): an interrupted run goes on where it
+    was, days that did not change are not computed again, and the events need not fit in memory. Refusals are then
+    counted of the days that were computed, and ids of events are kept as long as the updater keeps them.
 
     Without `log`, late events of the span count however late they came: each read still counts those only that were
     known at its moment. No stream may bring them again.
@@ -44,25 +54,85 @@ def materialize(
     before `until` count here, and it goes on with the first record that was not. What the store has of later tiles is
     removed, since the stream brings it again.
     """
-    first, end = _tile_edge(view, "since", since), _tile_edge(view, "until", until)
-    if end <= first:
+    span = _Span(_tile_edge(view, "since", since), _tile_edge(view, "until", until), since, until, log is not None)
+    if span.end <= span.first:
         raise InvalidInput(f"until ({until}) is not after since ({since}).", next_step="Swap them.")
     offsets = _take_over(view, store, log, to_epoch_us(since), to_epoch_us(until)) if log is not None else {}
-    refused: dict[str, int] = {}
-    parts = []
-    for done, name in enumerate(view.source_names):
+    if tiles is None:
+        found = _of_events(view, sources, span, progress)
+    else:
+        found = _of_days(view, sources, tiles, span, progress)
+    stream = None if log is None else Stream(offsets, found.newest_us, found.refused)
+    cleared = span.end if log is None else EVER[1]
+    store.replace(view.definition, found.tiles, span.first, cleared, stream, found.ids)
+    return sum(int(some.whole.state[0].sum()) for some in found.tiles)  # the first state counts rows
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Tiles first to end (exclusive); whether events that were not known at the end are left to a stream."""
+
+    first: int
+    end: int
+    since: datetime
+    until: datetime
+    handed_over: bool
+
+    @property
+    def before_us(self) -> int:
+        """Events that became known at this moment or after do not count."""
+        return to_epoch_us(self.until) if self.handed_over else np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What goes into the store: tiles (gone through again where a write is), and what the stream must know."""
+
+    tiles: Iterable[Tiles]
+    ids: dict[int, np.ndarray]
+    newest_us: int | None
+    refused: dict[str, int]
+
+
+def _of_events(view: FeatureView, sources: Tables, span: _Span, progress: Progress) -> _Found:
+    """Computed in memory, from all events at once."""
+    parts, refused = [], dict[str, int]()
+    for done, (name, table) in enumerate(open_batches(view, sources).items()):
         progress(f"materialise {view.name}", done, len(view.source_names))
-        parts.append(_events(view, name, sources[name], first, end, refused))
-    stream = None
-    if log is not None:
-        parts = [part.take(part.available_us < to_epoch_us(until)) for part in parts]
-        newest = max((int(part.available_us.max()) for part in parts if len(part)), default=None)
-        stream = Stream(offsets, newest, refused)
-    events = _joined(parts)
-    cleared = end if log is None else EVER[1]
-    store.replace(view.definition, tiles_of(events, view.definition), first, cleared, stream, _ids(parts))
+        read = [bind_events(view, frame, name) for frame in table.read(needed_columns(view, view.find_source(name)))]
+        for bound in read:
+            count_refused(refused, bound.refused)
+        inside = join_events([bound.take((bound.tile >= span.first) & (bound.tile < span.end)) for bound in read])
+        kept = first_arrivals(inside)
+        if not kept.all():
+            count_refused(refused, {DUPLICATE: int((~kept).sum())})
+        parts.append(inside.take(kept & (inside.available_us < span.before_us)))
+    tiles = tiles_of(join_events([dataclasses.replace(part, id=()) for part in parts]), view.definition)
     progress(f"materialise {view.name}", len(parts), len(parts))
-    return len(events)
+    return _Found([tiles], _ids(parts), _newest_us(parts), refused)
+
+
+def _of_days(view: FeatureView, sources: Tables, store: OfflineStore, span: _Span, progress: Progress) -> _Found:
+    """From the tiles of days that the offline store keeps; missing ones are computed first."""
+    refused = backfill(view, sources, store, span.since, span.until, progress).refused
+    since_us = to_epoch_us(span.until) - KEPT_US - parse_duration_s(view.lateness) * 1_000_000
+    recent = recent_events(view, sources, max(from_epoch_us(since_us), span.since), span.until)
+    parts = [part.take(first_arrivals(part) & (part.available_us < span.before_us)) for part in recent.values()]
+    return _Found(_Days(view, store, span), _ids(parts), _newest_us(parts), refused)
+
+
+@dataclass(frozen=True)
+class _Days:
+    """A span's tiles, read from the offline store day after day."""
+
+    view: FeatureView
+    store: OfflineStore
+    span: _Span
+
+    def __iter__(self) -> Iterator[Tiles]:
+        first, last = to_epoch_us(self.span.since) // DAY_US, (to_epoch_us(self.span.until) - 1) // DAY_US
+        for pieces in TileTable(self.view, self.store).read(first, last):
+            yield to_tiles(pieces, self.view.definition, self.span.first, self.span.end, self.span.before_us)
 
 
 def _take_over(view: FeatureView, store: OnlineStore, log: EventLog, since_us: int, until_us: int) -> dict[str, int]:
@@ -100,38 +170,12 @@ def _reached_us(view: FeatureView, name: str, log: EventLog, offset: int) -> int
     return None if found is None else found[1]
 
 
-def _events(
-    view: FeatureView, name: str, table: "pd.DataFrame", first: int, end: int, refused: dict[str, int]
-) -> Events:
-    """A source's events in tiles first to end (exclusive), without copies; refusals are added to `refused`."""
-    bound = bind_events(view, table, name)
-    inside = bound.take((bound.tile >= first) & (bound.tile < end))
-    kept = first_arrivals(inside)
-    for reason, count in (*bound.refused.items(), (DUPLICATE, int((~kept).sum()))):
-        if count:
-            refused[reason] = refused.get(reason, 0) + count
-    return inside if kept.all() else inside.take(kept)
+def _newest_us(parts: Sequence[Events]) -> int | None:
+    """When the last of the events became known."""
+    return max((int(part.available_us.max()) for part in parts if len(part)), default=None)
 
 
-def _joined(parts: list[Events]) -> Events:
-    """The events of several sources, one after the other; ids have done their work and are left out."""
-    if len(parts) == 1:
-        return parts[0]
-    inputs, keys = range(len(parts[0].values)), range(len(parts[0].keys))
-    return Events(
-        tuple(np.concatenate([part.keys[i] for part in parts]) for i in keys),
-        np.concatenate([part.tile for part in parts]),
-        np.concatenate([part.event_us for part in parts]),
-        np.concatenate([part.available_us for part in parts]),
-        tuple(np.concatenate([part.values[i] for part in parts]) for i in inputs),
-        tuple(np.concatenate([part.valid[i] for part in parts]) for i in inputs),
-        (),
-        np.concatenate([part.position for part in parts]),
-        {},
-    )
-
-
-def _ids(parts: list[Events]) -> dict[int, np.ndarray]:
+def _ids(parts: Sequence[Events]) -> dict[int, np.ndarray]:
     """What tells the events of each source from copies that the stream may still bring."""
     return {i: identities(part) for i, part in enumerate(parts) if part.id and len(part)}
 

@@ -5,7 +5,7 @@ also a past one, tells what was known then. The store holds each view's definiti
 that declared it nor pandas.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,7 +176,7 @@ class OnlineStore:
     def replace(
         self,
         definition: Definition,
-        tiles: "Tiles",
+        tiles: "Iterable[Tiles]",
         first_tile: int,
         end_tile: int,
         stream: Stream | None = None,
@@ -191,7 +191,8 @@ class OnlineStore:
         def change(transaction: Writing) -> None:
             entry = records.declare(transaction, definition)
             records.clear_tiles(transaction, entry, first_tile, end_tile)
-            records.write_tiles(transaction, entry, tiles)
+            for some in tiles:
+                records.write_tiles(transaction, entry, some)
             for source, identity in (ids or {}).items():
                 records.write_ids(transaction, entry, source, identity)
             if stream is not None:

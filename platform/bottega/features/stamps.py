@@ -49,10 +49,12 @@ class Stamps:
         rows = pd.util.hash_pandas_object(frame[names], index=False).to_numpy()
         day = self._day(event_us)
         order = np.argsort(day, kind="stable")
-        first = np.flatnonzero(np.diff(day[order], prepend=-1))
+        day, rows = day[order], rows[order]
+        first = np.flatnonzero(np.diff(day, prepend=-1))
+        ends = np.append(first[1:], len(day))
         return {
-            int(day[order[start]]): (hashlib.sha256(part.tobytes()).hexdigest(),)
-            for start, part in zip(first, np.split(rows[order], first[1:]), strict=True)
+            int(day[start]): (hashlib.sha256(rows[start:end].tobytes()).hexdigest(),)
+            for start, end in zip(first, ends[: len(first)], strict=True)
         }
 
     def _days_of(self, file: pq.ParquetFile) -> tuple[float, float]:

@@ -10,10 +10,11 @@ from bottega.features.buckets import BYTES_AN_EVENT
 from bottega.features.definition import Definition, layout_of
 from bottega.features.engines import Engine
 from bottega.features.history import History, state_columns
+from bottega.features.pieces import Pieces
 from bottega.features.requests import Requests
 from bottega.features.spill import open_spill
 from bottega.features.store import OfflineStore
-from bottega.features.tile_table import Pieces, TileTable
+from bottega.features.tile_table import TileTable
 from bottega.features.tiles import ON_TIME
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent

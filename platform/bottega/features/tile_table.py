@@ -2,32 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import pandas as pd
 
 from bottega.features.definition import Definition
+from bottega.features.pieces import Pieces
 from bottega.features.store import OfflineStore
 from bottega.features.tiles import ON_TIME, Cells, Tiles
 from bottega.features.view import FeatureView
 from bottega.times import DAY_US, from_epoch_us
-
-
-@dataclass(frozen=True, eq=False)
-class Pieces:
-    """What a day's events add up to, by entity, tile and arrival (ON_TIME for all that were on time); (n,) each.
-
-    `states` are the columns of the states that are one number, by their place. `values` holds different values: for
-    each distinct state, the piece (m,) and the value (m,).
-    """
-
-    keys: tuple[np.ndarray, ...]
-    tile: np.ndarray
-    available_us: np.ndarray
-    states: dict[int, np.ndarray]
-    values: dict[int, tuple[np.ndarray, np.ndarray]]
 
 
 class TileTable:

@@ -55,7 +55,7 @@ class Tiles:
 
 def tiles_of(events: Events, definition: Definition) -> Tiles:
     """Add events up by entity and tile; an event is late that became known after its tile had closed."""
-    keys, entity = _entities(events.keys, len(events))
+    keys, entity = number_entities(events.keys, len(events))
     late = events.available_us // (definition.tile_s * 1_000_000) > events.tile
     available_us = np.where(late, events.available_us, ON_TIME)
     order = np.lexsort((available_us, events.tile, entity)) if late.any() else np.lexsort((events.tile, entity))
@@ -70,7 +70,7 @@ def tiles_of(events: Events, definition: Definition) -> Tiles:
     )
 
 
-def _entities(keys: tuple[np.ndarray, ...], size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+def number_entities(keys: tuple[np.ndarray, ...], size: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """The different keys, sorted, and which of them each row has: (size,) int64."""
     codes = [np.unique(key, return_inverse=True)[1] for key in keys]
     order = np.lexsort(codes[::-1]) if codes else np.arange(size)
@@ -98,29 +98,55 @@ def _cells(events: Events, entity: np.ndarray, available_us: np.ndarray, definit
 
 def _last(events: Events, position: int, first: np.ndarray, state: State) -> np.ndarray:
     """Time and value of the latest event of each run, of several at the same time the greatest value: (2, runs)."""
-    found = np.full((2, len(first)), state.neutral, np.int64)
     valid = events.valid[position]
-    run = np.repeat(np.arange(len(first)), np.diff(first, append=len(valid)))[valid]
-    at, value = events.event_us[valid], events.values[position][valid]
-    ranked = np.lexsort((value, at, run))
+    run = _runs(first, len(valid))[valid]
+    return _latest(run, events.event_us[valid], events.values[position][valid], len(first), state)
+
+
+def _latest(run: np.ndarray, at_us: np.ndarray, value: np.ndarray, runs: int, state: State) -> np.ndarray:
+    found = np.full((2, runs), state.neutral, np.int64)
+    ranked = np.lexsort((value, at_us, run))
     ends = np.flatnonzero(np.diff(run[ranked], append=-1))
-    found[:, run[ranked][ends]] = at[ranked][ends], value[ranked][ends]
+    found[:, run[ranked][ends]] = at_us[ranked][ends], value[ranked][ends]
     return found
 
 
 def _sets(events: Events, position: int, first: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each run's different values, ascending, at most `most` of them: start (runs + 1,), values."""
     valid = events.valid[position]
-    run = np.repeat(np.arange(len(first)), np.diff(first, append=len(valid)))[valid]
-    value = events.values[position][valid]
+    return _different(_runs(first, len(valid))[valid], events.values[position][valid], len(first), most)
+
+
+def _different(run: np.ndarray, value: np.ndarray, runs: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each run's different values, ascending, at most `most` of them: start (runs + 1,), values."""
     ranked = np.lexsort((value, run))
     run, value = run[ranked], value[ranked]
     kept = changes([run, value], len(run))
     run, value = run[kept], value[kept]
-    before = np.searchsorted(run, np.arange(len(first) + 1))
+    before = np.searchsorted(run, np.arange(runs + 1))
     kept = np.arange(len(run)) - before[run] < most
     sizes = np.minimum(np.diff(before), most)
     return np.concatenate([[0], np.cumsum(sizes)]), value[kept]
+
+
+def _runs(first: np.ndarray, size: int) -> np.ndarray:
+    """The number of the run of each of `size` rows, when runs begin at `first`."""
+    return np.repeat(np.arange(len(first)), np.diff(first, append=size))
+
+
+def add_cells(cells: Cells, definition: Definition, first: np.ndarray) -> Cells:
+    """Add up runs of cells of the same entity and tile, whatever their arrival; the runs begin at `first`."""
+    run, runs = _runs(first, len(cells)), len(first)
+    state = np.zeros((len(definition.states), runs), np.int64)
+    sets = {}
+    for i, one in enumerate(definition.states):
+        if one.kind == "distinct":
+            start, values = cells.sets[i]
+            sets[i] = _different(np.repeat(run, np.diff(start)), values, runs, one.cap + 1)
+        elif one.kind == "last":
+            state[i - 1 : i + 1] = _latest(run, cells.state[i - 1], cells.state[i], runs, one)
+        elif one.kind != "last_at":
+            state[i] = reduce_runs(one, cells.state[i], first)
+    return Cells(cells.entity[first], cells.tile[first], np.full(runs, ON_TIME), state, sets)
 
 
 def column_of(events: Events, inputs: tuple[Input, ...], state: State) -> np.ndarray:

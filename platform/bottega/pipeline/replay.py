@@ -16,6 +16,7 @@ from bottega.errors import GateFailed, InvalidInput
 from bottega.eventlog import EventLog
 from bottega.features.materialize import materialize
 from bottega.features.online import OnlineStore
+from bottega.features.store import OfflineStore
 from bottega.features.view import FeatureView
 from bottega.monitoring.detection import Detection
 from bottega.monitoring.labels import append_labels
@@ -117,9 +118,12 @@ def feed(
     since: datetime,
     until: datetime,
     log: EventLog | None = None,
+    tiles: OfflineStore | None = None,
     progress: Progress = silent,
 ) -> int:
     """Put the events of [since, until) into the online store; returns how many count.
+
+    With `tiles`, computed days are kept there, and an interrupted run goes on where it was.
 
     Both moments move back to the edge of a view's tile, so that spans that follow each other meet.
     """
@@ -129,7 +133,7 @@ def feed(
         progress("materialise", done, len(windows))
         first, last = _floor(since, view.tile), _floor(until, view.tile)
         if first < last:
-            counted += materialize(view, sources, store, first, last, log)
+            counted += materialize(view, sources, store, first, last, log, tiles)
     progress("materialise", len(windows), len(windows))
     return counted
 

@@ -17,6 +17,7 @@ from bottega.features.online import OnlineStore
 from bottega.features.parity import Parity, parity
 from bottega.features.provenance import Provenance, provenance
 from bottega.features.refs import View, resolve, views_by_name
+from bottega.features.store import OfflineStore
 from bottega.features.updater import Updated, Updater
 from bottega.features.view import FeatureView
 from bottega.pipeline.publish import publish
@@ -98,7 +99,8 @@ def materialize_views(
     gathered = gather(usecase, workspace, settings, since, until, progress=progress)
     with contextlib.ExitStack() as stack:
         opened = None if log is None else stack.enter_context(open_log(log))
-        return feed(usecase, gathered.sources, store, since, until, opened, progress)
+        tiles = OfflineStore(workspace.offline)
+        return feed(usecase, gathered.sources, store, since, until, opened, tiles, progress)
 
 
 def _check_passed(view: FeatureView, store: OnlineStore, until: datetime) -> None:
