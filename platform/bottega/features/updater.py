@@ -20,6 +20,7 @@ from bottega.errors import Conflict, InvalidInput
 from bottega.eventlog import Batch, EventLog
 from bottega.features.binding import Events, bind_events
 from bottega.features.conditions import parse_where
+from bottega.features.definition import layout_of
 from bottega.features.online import Ingested, OnlineStore
 from bottega.features.records import text_key
 from bottega.features.source import Source
@@ -86,8 +87,8 @@ class Updater:
     """Feeds the views' sources from a log's topics into the online store, which it tells of the views at once.
 
     One process may serve all views. `topics` names a source's topic where it is not the source's own name. Unreadable
-    records go below `quarantine` as JSON lines, or are only counted where that is None. Once a day of event time the
-    store forgets what no read needs that lies at most `kept_us` behind the stream; None keeps all.
+    records go below `quarantine` as JSON lines, or are only counted where that is None. As event time passes, the store
+    forgets what no read needs that lies at most `kept_us` behind the stream; None keeps all.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Updater:
             for one in view.sources
         ]
         self._columns = {topic: _shared([f.columns for f in self._feeds if f.topic == topic]) for topic in self.topics}
-        self._trimmed_day: dict[str, int] = {}
+        self._trimmed: dict[str, int] = {}
         for view in views:
             store.declare(view.definition)
         for feed in self._feeds:
@@ -239,20 +240,26 @@ class Updater:
         )
 
     def _trim(self, feed: _Feed, rows: "pd.DataFrame") -> None:
-        """Once a day of event time; a source that lies behind holds back those that are ahead."""
+        """Once in a while; a source that lies behind holds back those that are ahead."""
         if self._kept_us is None or (known_us := _median_us(feed.source, rows)) is None:
             return
-        feed.known_us, name = known_us, feed.view.name
-        done = self._trimmed_day.get(name, -1)
-        if known_us // DAY_US <= done:
+        feed.known_us, name, period_us = known_us, feed.view.name, _trim_period_us(feed.view)
+        done = self._trimmed.get(name, -1)
+        if known_us // period_us <= done:
             return
         moments = [known_us]
         for other in self._feeds:
             if other.view is feed.view and self._position(other) < self._log.end(other.topic):
                 moments.append(0 if other.known_us is None else other.known_us)
-        if min(moments) // DAY_US > done and min(moments) > self._kept_us:
+        if min(moments) // period_us > done and min(moments) > self._kept_us:
             self._store.trim(name, min(moments) - self._kept_us)
-            self._trimmed_day[name] = min(moments) // DAY_US
+            self._trimmed[name] = min(moments) // period_us
+
+
+def _trim_period_us(view: FeatureView) -> int:
+    """Half the longest window, at least a day: a trim reads every record, so the fewer the better."""
+    layout = layout_of(view.definition)
+    return max(DAY_US, layout.longest * layout.tile_us // 2)
 
 
 def stream_columns(view: FeatureView, source: Source) -> dict[str, type]:
