@@ -54,7 +54,7 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Fused TIR kernels, and a `main` that calls them in order."""
     transform = relax.transform
     passes = [
-        _SafeTakes(),
+        SafeTakes(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         FoldSmallConstants(),
@@ -89,7 +89,9 @@ class _TakeClipper(relax.PyExprMutator):
 
 
 @tvm.transform.module_pass(opt_level=0)
-class _SafeTakes:
+class SafeTakes:
+    """Makes look-ups and gathers safe for any index, for every backend."""
+
     def transform_module(self, module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         clipper = _TakeClipper(module)
         for name, function in module.functions_items():
