@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from bottega import toolchain
-from bottega.compile.build import STAGES, build_artifact
+from bottega.compile.build import build_artifact
 from bottega.compile.explain import explain
+from bottega.compile.order import STAGES
 from bottega.compile.runtime import Artifact
 from bottega.compile.target import Target, host, misfit, named
 from bottega.errors import Conflict, IntegrityError, InvalidData, InvalidInput, Unavailable, Unsupported

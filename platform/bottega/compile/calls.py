@@ -5,12 +5,14 @@ every thread has a set of its own, kept for each number of rows that it has seen
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bottega.compile.library import NativeFunction, aligned, tensor
+from bottega.compile.manifest import Tensor
+from bottega.compile.tensors import DTYPES, is_batched, shape_of
 
 KEPT_ROWS = 256
 """Calls of more rows than this are bound anew each time, so that a thread keeps at most this many."""
@@ -92,5 +94,31 @@ def matrix_function(native: Native, width: int, outputs: int, rows: int = 0) -> 
         call.inputs[0][:batch] = features
         call()
         return call.outputs[0][:batch].copy()
+
+    return run
+
+
+def tensor_function(
+    native: Native, inputs: Sequence[Tensor], outputs: Sequence[Tensor], rows: int = 0
+) -> Callable[[Sequence[np.ndarray], int], list[np.ndarray]]:
+    """A model of any tensors: arrays and the rows of their batch to fresh arrays; `rows` as in `matrix_function`."""
+    batched_inputs, batched_outputs = [list(map(is_batched, tensors)) for tensors in (inputs, outputs)]
+
+    def bind(rows: int) -> BoundCall:
+        buffers = [[aligned(shape_of(t, rows), DTYPES[t.datatype]) for t in tensors] for tensors in (inputs, outputs)]
+        return BoundCall(native, buffers[0], buffers[1])
+
+    calls = CallsOfThread(bind)
+
+    def run(arrays: Sequence[np.ndarray], batch: int) -> list[np.ndarray]:
+        call = calls.get(rows or batch)
+        for buffer, array, batched in zip(call.inputs, arrays, batched_inputs, strict=True):
+            if batched:
+                buffer[:batch] = array
+            else:
+                buffer[...] = array
+        call()
+        answers = zip(call.outputs, batched_outputs, strict=True)
+        return [buffer[:batch].copy() if batched else buffer.copy() for buffer, batched in answers]
 
     return run

@@ -30,7 +30,7 @@ def explain(package: Path, batch: int = 16, target: Target | None = None) -> dic
 
 def _network(model: bytes, width: int, size: int, target: Target) -> dict[str, str]:
     graph, llvm = read_onnx(model), llvm_target(target)
-    imported = import_onnx(graph, (size, width))
+    imported = import_onnx(graph, {graph.graph.input[0].name: (size, width)})
     kernels = lower(imported, llvm)
     scheduled = schedule(kernels, target)
     function = join(scheduled, entry(size)).function

@@ -5,8 +5,9 @@ loops of neighbours into kernels. What is left of the graph is the order of the 
 """
 
 import contextlib
+import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import tvm
@@ -42,12 +43,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def import_onnx(model: onnx.ModelProto, shape: tuple[int, ...] | None = None) -> tvm.IRModule:
-    """Relax IR of the graph: its one input of the given shape, or all inputs with a batch that is known when called."""
-    shapes = None if shape is None else {model.graph.input[0].name: list(shape)}
-    with warnings.catch_warnings():
+def import_onnx(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None = None) -> tvm.IRModule:
+    """Relax IR of the graph: its inputs of the given shapes, or with a batch that is known when called."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # where it prints what it then raises
         warnings.simplefilter("ignore")  # the importer warns about what the checker has already let pass
-        return from_onnx(model, shape_dict=shapes)
+        return from_onnx(model, shape_dict=None if shapes is None else {name: list(shapes[name]) for name in shapes})
 
 
 def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

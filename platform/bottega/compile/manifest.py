@@ -16,7 +16,7 @@ from bottega.errors import IntegrityError, Unsupported
 from bottega.features.plan import FeaturePlan
 from bottega.files import sha256, write_atomic, write_json
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 Engine = Literal["tvm", "onnxruntime"]
@@ -37,11 +37,18 @@ class Trained(msgspec.Struct, frozen=True, rename={"since": "from"}):
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """A tensor of the raw endpoint; -1 in `shape` is the batch."""
+    """A tensor that the model takes or gives; -1 in `shape` is the batch.
+
+    `lowest` and `highest`, both inclusive, are the range of an input whose values are ids, rows of a table in the
+    graph: one number for all of a row's elements, or one for each in C order. `missing`: floats may be NaN.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    lowest: tuple[int, ...] = ()
+    highest: tuple[int, ...] = ()
+    missing: bool = False
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -69,16 +76,19 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`manifest.json`: everything about an artefact that is not one of its files."""
+    """`manifest.json`: everything about an artefact that is not one of its files.
+
+    A plain model, one that was not trained here, has no `plan` and no `trained`: tensors in, tensors out.
+    """
 
     usecase: str
     model: str
     version: str
     kind: Kind
-    plan: FeaturePlan
+    plan: FeaturePlan | None
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    trained: Trained
+    trained: Trained | None
     metrics: dict[str, float]
     target: Target
     engines: tuple[Bucket, ...]
@@ -95,8 +105,14 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the model's input columns, in order."""
-        return self.plan.features
+        """Names of the model's input columns, in order; none for a plain model."""
+        return self.plan.features if self.plan else ()
+
+    def of_usecase(self) -> tuple[FeaturePlan, Trained]:
+        """The feature plan, and what it was trained on. Raises Unsupported for a plain model, which has neither."""
+        if self.plan is None or self.trained is None:
+            raise Unsupported(f"{self.model} is a plain model without a feature plan.")
+        return self.plan, self.trained
 
 
 def write_manifest(folder: Path, manifest: Manifest, key: bytes) -> None:

@@ -9,24 +9,18 @@ from statistics import median
 from time import thread_time_ns
 
 import msgspec
-import numpy as np
 
 from bottega.compile.manifest import Bucket, Engine
 
 ROUND_NS = 2_000_000
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Run = Callable[[], object]
+"""One call on a full batch."""
 
 
-def choose(batch: int, candidates: Sequence[tuple[Bucket, Predict]], reference: Predict, inputs: np.ndarray) -> Bucket:
-    """The bucket of `batch` rows with the fastest of its candidates, or with ONNX Runtime where that is faster.
-
-    `inputs` (samples, features) float32 are repeated to a full batch.
-    """
-    rows = np.ascontiguousarray(np.resize(inputs, (batch, inputs.shape[1])))
-    runs: dict[str, Callable[[], object]] = {"onnxruntime": _on(reference, rows)}
-    runs.update((bucket.entry, _on(predict, rows)) for bucket, predict in candidates)
-    times = medians_us(runs)
+def choose(batch: int, candidates: Sequence[tuple[Bucket, Run]], reference: Run) -> Bucket:
+    """The bucket of `batch` rows with the fastest of its candidates, or with ONNX Runtime where that is faster."""
+    times = medians_us({"onnxruntime": reference, **{bucket.entry: run for bucket, run in candidates}})
     onnxruntime_us = times.pop("onnxruntime")
     if not candidates:
         return Bucket(batch, "onnxruntime", "", onnxruntime_us=round(onnxruntime_us, 2))
@@ -42,11 +36,7 @@ def choose(batch: int, candidates: Sequence[tuple[Bucket, Predict]], reference: 
     )
 
 
-def _on(predict: Predict, rows: np.ndarray) -> Callable[[], object]:
-    return lambda: predict(rows)
-
-
-def medians_us(runs: Mapping[str, Callable[[], object]], rounds: int = 15) -> dict[str, float]:
+def medians_us(runs: Mapping[str, Run], rounds: int = 15) -> dict[str, float]:
     """Median time of one call of each, in microseconds, over rounds in which all take turns.
 
     In a round each runs for about two milliseconds, after one call that warms the cache again.
@@ -63,7 +53,7 @@ def medians_us(runs: Mapping[str, Callable[[], object]], rounds: int = 15) -> di
     return {name: median(found) for name, found in times.items()}
 
 
-def _repeats(run: Callable[[], object]) -> int:
+def _repeats(run: Run) -> int:
     run()
     started = thread_time_ns()
     run()

@@ -4,6 +4,10 @@ A size is compiled in, so every loop has a known end and every tile fits. Batche
 ones are cut.
 """
 
+from collections.abc import Mapping, Sequence
+
+import onnx
+
 from bottega.compile.join import join
 from bottega.compile.lower import import_onnx, lower, read_onnx, tvm_errors
 from bottega.compile.native import llvm_target
@@ -31,12 +35,21 @@ def add_network(program: Program, model: bytes, width: int, target: Target) -> N
     inputs, outputs = graph.graph.input, graph.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
         raise Unsupported(f"The network has {len(inputs)} inputs and {len(outputs)} outputs; it must have one of each.")
-    llvm = llvm_target(target)
     for size in SIZES:
-        with tvm_errors():
-            kernels = lower(import_onnx(graph, (size, width)), llvm)
-            joined = join(schedule(kernels, target), entry(size))
-        program.add(entry(size), joined.function, list(joined.constants.values()))
+        add_size(program, graph, {inputs[0].name: (size, width)}, size, target)
+
+
+def add_size(
+    program: Program, graph: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], size: int, target: Target
+) -> None:
+    """Add the graph for batches of `size` rows, its inputs of these shapes.
+
+    Raises Unsupported where TVM does not compile an operator.
+    """
+    with tvm_errors():
+        kernels = lower(import_onnx(graph, shapes), llvm_target(target))
+        joined = join(schedule(kernels, target), entry(size))
+    program.add(entry(size), joined.function, list(joined.constants.values()))
 
 
 def size_for(batch: int) -> int:

@@ -1,9 +1,11 @@
 """ONNX Runtime as an engine: baseline of every measurement, fallback of every artefact. Imported when first needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from bottega.errors import InvalidInput
 
 
 def open_session(content: bytes) -> Any:
@@ -15,6 +17,37 @@ def open_session(content: bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: graph optimisation warns about what it then does right
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def tensors(content: bytes) -> Callable[[Sequence[np.ndarray], int], list[np.ndarray]]:
+    """Inputs in the graph's order, and the rows of their batch, to outputs in the graph's order.
+
+    Raises InvalidInput for values on which an operator of the graph fails, for example an index out of its range.
+    """
+    session = open_session(content)
+    names = [argument.name for argument in session.get_inputs()]
+
+    def run(arrays: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:
+        try:
+            return session.run(None, dict(zip(names, arrays, strict=True)))
+        except session_errors() as error:
+            raise InvalidInput(f"ONNX Runtime refuses the values: {str(error).splitlines()[0]}") from None
+
+    return run
+
+
+def session_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a graph or for values that it cannot run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
 
 
 def model(content: bytes) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,6 +1,6 @@
 """Parity: the compiled model must answer as its reference does, on real rows and on fresh random ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -10,6 +10,11 @@ from bottega.errors import IntegrityError
 
 TOLERANCE: Mapping[Kind, float] = MappingProxyType({"trees": 1e-5, "network": 1e-5})
 """Largest relative error. Trees are sums of the same numbers; networks round differently at every layer."""
+
+PLAIN_TOLERANCE = 1e-4
+"""The same for a graph of any depth and of unknown weights."""
+FLIPPED = 0.02
+"""Share of the whole numbers of an output (indices of the largest scores) that rounding may change."""
 
 
 def probes(real: np.ndarray, rows: int, seed: int, *, missing_anywhere: bool) -> np.ndarray:
@@ -60,3 +65,19 @@ def require(what: str, error: float, tolerance: float) -> None:
             f"{what} differs from its reference by {error:.1e} relative; at most {tolerance:.0e} is allowed.",
             next_step="The artefact was not written. This is a fault of the compiler: report the model package.",
         )
+
+
+def tensor_error(answers: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> float:
+    """`relative_error` over tensors of any shape, relative to the typical size of all their elements.
+
+    For whole numbers and truth values the share of those that differ, beyond the few that may: where two scores are
+    equal but for rounding, either may be the larger one.
+    """
+    for answer, reference in zip(answers, references, strict=True):
+        if answer.shape != reference.shape or answer.dtype != reference.dtype:
+            return float("inf")
+    answer, reference = (np.concatenate([one.ravel() for one in many]) for many in (answers, references))
+    if reference.dtype.kind == "f":
+        return relative_error(answer, reference)
+    differing = float((answer != reference).mean()) if answer.size else 0.0
+    return differing if differing > FLIPPED else 0.0

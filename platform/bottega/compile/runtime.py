@@ -12,11 +12,13 @@ import numpy as np
 
 from bottega.compile import library, onnx_engine
 from bottega.compile.calls import Native, column_function
-from bottega.compile.executor import bind_check, bind_steps
 from bottega.compile.manifest import Manifest, read_manifest
 from bottega.compile.model import Model
+from bottega.compile.planned import Planned, no_online_store
 from bottega.compile.target import misfit
-from bottega.errors import InvalidInput
+from bottega.compile.tensor_model import RunTensors, TensorModel
+from bottega.compile.tensors import Check
+from bottega.errors import Unsupported
 from bottega.features.plan import (
     Columns,
     ExternalRead,
@@ -24,7 +26,6 @@ from bottega.features.plan import (
     Function,
     NumericFunction,
     OnlineRead,
-    Parts,
     Tables,
     load_tables,
     no_services,
@@ -38,32 +39,17 @@ FUNCTION = "function_"
 
 
 class Artifact:
-    """One version of one use case. `fallback` says why native code is not used; empty where it is."""
+    """One version of one model: tensors in and out, and around them its feature plan, where it has one.
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        tables: Tables,
-        model: Model,
-        functions: Mapping[str, NumericFunction],
-        read_online: OnlineRead,
-        read_external: ExternalRead = no_services,
-        fallback: str = "",
-    ) -> None:
+    `fallback` says why native code is not used; empty where it is.
+    """
+
+    def __init__(self, manifest: Manifest, run: RunTensors, planned: Planned | None = None, fallback: str = "") -> None:
         self.manifest = manifest
-        self.tables = tables
-        self.model = model
         self.fallback = fallback
-        parts, plan = Parts(tables, functions, read_online, model, read_external), manifest.plan
-        self._check = bind_check(plan, tables)
-        self._before, self._after = bind_steps(plan.before_model(), parts), bind_steps(plan.after_model(), parts)
-        self._input, self._outputs = plan.model().input, plan.model().outputs
-        self._answer = tuple(field.name for field in plan.answer)
-
-    @property
-    def plan(self) -> FeaturePlan:
-        """From request to model input, and from its output to the answer."""
-        return self.manifest.plan
+        self._run, self._planned = run, planned
+        self._check = Check(manifest.inputs)
+        self._outputs = tuple(tensor.name for tensor in manifest.outputs)
 
     @classmethod
     def load(
@@ -80,42 +66,74 @@ class Artifact:
         found = read_manifest(path, key)
         fallback = misfit(found.target)
         natives = {} if fallback else load_natives(path, found.entries)
-        model = Model(found.plan, found.engines, natives, lambda: onnx_engine.model((path / REFERENCE).read_bytes()))
-        functions = {
-            step.name: _function(step, path, natives) for step in found.plan.steps if isinstance(step, Function)
-        }
+        if found.plan is None:
+            engines, reference = found.engines, lambda: onnx_engine.tensors(_reference(path))
+            return cls(found, TensorModel(found.inputs, found.outputs, engines, natives, reference), None, fallback)
+        model = Model(found.plan, found.engines, natives, lambda: onnx_engine.model(_reference(path)))
+        functions = {s.name: _function(s, path, natives) for s in found.plan.steps if isinstance(s, Function)}
         tables = load_tables(path / TABLES)
-        return cls(found, tables, model, functions, read_online or no_online_store, read_external, fallback)
+        planned = Planned(found.plan, tables, model, functions, read_online or no_online_store, read_external)
+        return cls(found, lambda arrays, rows: [planned.predict_raw(arrays[0])], planned, fallback)
+
+    def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The model alone: its inputs to its outputs, both by name, of any number of rows.
+
+        Raises InvalidInput for a tensor that is missing or not one of the model's, of another datatype or shape, with
+        an id that its table does not have, or with NaN where the model does not know what to do with it.
+        """
+        arrays, rows = self._check(tensors)
+        return dict(zip(self._outputs, self._run(arrays, rows), strict=True))
+
+    @property
+    def planned(self) -> Planned:
+        """The feature plan around the model. Raises Unsupported for a plain model, which has none."""
+        if self._planned is None:
+            raise Unsupported(
+                f"{self.manifest.model} is a plain model without a feature plan.",
+                next_step="Call run with its tensors.",
+            )
+        return self._planned
+
+    @property
+    def plan(self) -> FeaturePlan:
+        """From request to model input, and from its output to the answer."""
+        return self.planned.plan
+
+    @property
+    def tables(self) -> Tables:
+        """The tables that the plan looks up."""
+        return self.planned.tables
+
+    @property
+    def model(self) -> Model:
+        """The model between the plan's steps."""
+        return self.planned.model
 
     def predict(self, columns: Columns) -> Columns:
         """Request columns, (batch,) each, to answer columns, (batch,) each.
 
         Raises InvalidInput for a request that the plan does not allow.
         """
-        self.check(columns)
-        ready = self._before(columns)
-        return self.after_model(ready, self.model(ready[self._input]))
+        return self.planned.predict(columns)
 
     def check(self, columns: Columns) -> None:
         """Raise InvalidInput where the plan does not allow the request, as `check_request` does."""
-        self._check(columns)
+        self.planned.check(columns)
 
     def before_model(self, columns: Columns) -> Columns:
         """Checked request columns to all columns up to the model's input, which is among them."""
-        return self._before(columns)
+        return self.planned.before_model(columns)
 
     def predict_raw(self, features: np.ndarray) -> np.ndarray:
         """(batch, features) float32, NaN where missing, to (batch, outputs) float32.
 
         Raises InvalidInput for another datatype or shape, and for infinite values.
         """
-        self.model.check(features)
-        return self.model(features)
+        return self.planned.predict_raw(features)
 
     def after_model(self, ready: Columns, predicted: np.ndarray) -> Columns:
         """Columns before the model and its output, (batch, outputs), to the answer's columns."""
-        done = self._after({**ready, **dict(zip(self._outputs, predicted.T, strict=True))})
-        return {name: done[name] for name in self._answer}
+        return self.planned.after_model(ready, predicted)
 
 
 def load_natives(path: Path, entries: Mapping[str, Sequence[str]]) -> dict[str, Native]:
@@ -128,16 +146,12 @@ def load_natives(path: Path, entries: Mapping[str, Sequence[str]]) -> dict[str, 
     return {entry: Native(lookup(entry), tuple(shared[name] for name in names)) for entry, names in entries.items()}
 
 
+def _reference(path: Path) -> bytes:
+    return (path / REFERENCE).read_bytes()
+
+
 def _function(step: Function, path: Path, natives: Mapping[str, Native]) -> NumericFunction:
     native = natives.get(FUNCTION + step.name)
     if native is None:
         return onnx_engine.function((path / "functions" / f"{step.name}.onnx").read_bytes())
     return column_function(native, len(step.inputs), len(step.outputs))
-
-
-def no_online_store(view: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
-    """The online read of an artefact that was loaded without one."""
-    raise InvalidInput(
-        f"The plan reads the view {view!r}, and the artefact was loaded without an online store.",
-        next_step="Pass read_online to Artifact.load.",
-    )

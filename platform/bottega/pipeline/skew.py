@@ -53,9 +53,9 @@ def served_skew(
     """
     version = live_version(workspace, usecase.name)
     folder = workspace.repository / usecase.name / str(version)
-    manifest = read_manifest(folder, workspace.signing_key())
+    plan, span = read_manifest(folder, workspace.signing_key()).of_usecase()
     asked = _asked(workspace, usecase.name, version, since, until, rows, seed)
-    features = [name for name in manifest.plan.looked_up if FEATURE + name in asked.columns]
+    features = [name for name in plan.looked_up if FEATURE + name in asked.columns]
     if not features:
         raise NotFound(
             f"Version {version} of {usecase.name} logged no looked-up feature.",
@@ -64,11 +64,11 @@ def served_skew(
     references = {name: usecase.recipe.references[name] for name in features}
     first, last = asked["at"].min().to_pydatetime(), asked["at"].max().to_pydatetime()
     sources = gather(usecase, workspace, settings, first, last + pd.Timedelta("1us"), progress=progress).sources
-    keys = [field.name for field in manifest.plan.request if not field.is_time]
+    keys = [field.name for field in plan.request if not field.is_time]
     labels = asked.reset_index()[[*keys, "at"]].rename(columns={"at": "requested_at"})
     offline = TrainingSet(labels, references).compute(usecase.views, sources, progress=progress)
-    trained_since = parse_time(manifest.trained.since, "UTC")
-    trained_until = parse_time(manifest.trained.until, "UTC")
+    trained_since = parse_time(span.since, "UTC")
+    trained_until = parse_time(span.until, "UTC")
     learnt = gather(usecase, workspace, settings, trained_since, trained_until, progress=progress).sources
     rows_learnt = usecase.recipe.labels(learnt)
     inside = (rows_learnt["requested_at"] >= trained_since) & (rows_learnt["requested_at"] < trained_until)

@@ -32,7 +32,7 @@ class Endpoint:
         self.usecase = usecase
         self.version = version
         self.plan: FeaturePlan = artifact.plan
-        self.first_us = to_epoch_us(parse_time(artifact.manifest.trained.since, "UTC"))
+        self.first_us = to_epoch_us(parse_time(artifact.manifest.of_usecase()[1].since, "UTC"))
         self.metrics = metrics.model(usecase)
         self.raw_metrics = metrics.model(usecase + RAW_SUFFIX)
         timed = _Timed(artifact, self.metrics, self.raw_metrics)

@@ -1,0 +1,87 @@
+"""Plain models, lowered: what an ONNX graph or a tree ensemble takes, gives, and holds for native code."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bottega.compile import network, onnx_engine, tree_kernels, tree_onnx
+from bottega.compile.calls import Native
+from bottega.compile.graph import Graph
+from bottega.compile.manifest import Bucket, Kind, Tensor
+from bottega.compile.order import Order
+from bottega.compile.parity import PLAIN_TOLERANCE, TOLERANCE
+from bottega.compile.program import Program
+from bottega.compile.samples import Samples
+from bottega.compile.tensor_model import RunTensors, TensorModel
+from bottega.compile.tensors import is_batched, shape_of
+from bottega.compile.trees import Ensemble
+from bottega.errors import Unsupported
+
+CACHED = 16
+"""Rows of a size that larger batches may run again and again, while its tensors stay in the cache."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A lowered model: its tensors, its program, the same model as ONNX, and what may serve batches of each size."""
+
+    kind: Kind
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    program: Program
+    onnx: bytes
+    reference: RunTensors
+    samples: Samples
+    candidates: Mapping[int, Sequence[Bucket]]
+    tolerance: float
+
+    @property
+    def batched(self) -> bool:
+        """Whether the model knows a batch."""
+        return any(map(is_batched, self.inputs))
+
+    def model(self, buckets: Sequence[Bucket], natives: Mapping[str, Native]) -> TensorModel:
+        """The model on these buckets."""
+        return TensorModel(self.inputs, self.outputs, buckets, natives, lambda: self.reference)
+
+
+def lower_graph(graph: Graph, order: Order) -> Plain:
+    """One native function for each bucket of a graph, or none where its batch must stay whole."""
+    program, sizes = Program(), order.buckets if graph.batched else (1,)
+    try:
+        if graph.whole:
+            raise Unsupported(f"{graph.whole}.")
+        for size in sizes:
+            shapes = {tensor.name: shape_of(tensor, size) for tensor in graph.inputs}
+            network.add_size(program, graph.model, shapes, size, order.target)
+        candidates = {size: _sizes_for(size, sizes) for size in sizes}
+    except Unsupported as error:
+        program, candidates = Program(), {size: [] for size in sizes}
+        program.notes.append(f"The graph runs on ONNX Runtime: {error.what}")
+    return Plain(
+        "network",
+        graph.inputs,
+        graph.outputs,
+        program,
+        graph.content,
+        graph.reference,
+        graph.samples,
+        candidates,
+        PLAIN_TOLERANCE,
+    )
+
+
+def _sizes_for(batch: int, sizes: Sequence[int]) -> list[Bucket]:
+    """The function for the batch, and the largest that does not leave the cache, which runs on its parts."""
+    small = [size for size in sizes if size <= CACHED and size < batch]
+    return [Bucket(batch, "tvm", network.entry(size), size) for size in (batch, *small[-1:])]
+
+
+def lower_trees(ensemble: Ensemble, order: Order) -> Plain:
+    """The kernels of an ensemble, each for any number of rows; NaN is a missing value."""
+    program, content = Program(), tree_onnx.to_onnx(ensemble)
+    tree_kernels.add_trees(program, ensemble)
+    inputs = (Tensor(tree_onnx.INPUT, "FP32", (-1, ensemble.features), missing=True),)
+    outputs = (Tensor(tree_onnx.OUTPUT, "FP32", (-1, ensemble.outputs)),)
+    candidates = {batch: [Bucket(batch, "tvm", name) for name in tree_kernels.NAMES] for batch in order.buckets}
+    reference, samples = onnx_engine.tensors(content), Samples(inputs, 0)
+    return Plain("trees", inputs, outputs, program, content, reference, samples, candidates, TOLERANCE["trees"])
