@@ -11,10 +11,12 @@ SPATIAL, REDUCTION = 0, 2
 
 @dataclass(frozen=True)
 class Registers:
-    """The vector registers: float32 lanes of each, and how many of them may hold a tile of sums."""
+    """The vector registers: float32 lanes of each, how many of them may hold a tile of sums, and whether an
+    instruction multiplies bytes and adds up."""
 
     lanes: int
     sums: int
+    vnni: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from bottega.compile.fold import FoldSmallConstants
+from bottega.compile.integer import UseIntegers
 from bottega.errors import BottegaError, InvalidData, Unsupported
 
 
@@ -55,6 +56,8 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     transform = relax.transform
     passes = [
         SafeTakes(),
+        UseIntegers(),
+        transform.DeadCodeElimination(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         FoldSmallConstants(),

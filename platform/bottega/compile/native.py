@@ -5,7 +5,7 @@ from pathlib import Path
 import tvm
 
 from bottega import toolchain
-from bottega.compile.target import Target
+from bottega.compile.target import VNNI, Target
 from bottega.errors import Unavailable
 
 
@@ -13,7 +13,7 @@ def llvm_target(target: Target) -> tvm.target.Target:
     """TVM's name of a target."""
     options: dict[str, object] = {"kind": "llvm", "mcpu": target.level}
     if target.level == "x86-64-v4":
-        options["mattr"] = ["-prefer-256-bit"]
+        options["mattr"] = ["-prefer-256-bit", *(["+avx512vnni"] if VNNI in target.features else [])]
     return tvm.target.Target(options)
 
 

@@ -44,14 +44,14 @@ def _tile(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
     free = _shared_axes(sch, block)
     lengths = [extent(sch, loop) if shared else 1 for loop, shared in zip(outer, free, strict=True)]
     *rows, vectors = tile_size(lengths, extent(sch, last) // lanes, machine.sums)
-    tiles, inside = _cut(sch, outer, rows)
+    tiles, inside = cut(sch, outer, rows)
     column, vector, lane = sch.split(last, [None, vectors, lanes])
     tiles, inside = [*tiles, column], [*inside, vector]
     sch.reorder(*tiles, *loops.reductions, *inside, lane)
     written = sch.cache_write(block, 0, "local")
     sch.reverse_compute_at(written, tiles[-1])
     if len(consumers) == 1 and not axes(sch, consumers[0]).reductions:
-        _merge(sch, consumers[0])
+        merge(sch, consumers[0])
     for loop in inside:
         sch.unroll(loop)
     sch.vectorize(lane)
@@ -61,13 +61,13 @@ def _tile(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
     sch.decompose_reduction(block, loops.reductions[0])
 
 
-def _cut(sch: Schedule, loops: Sequence[LoopRV], sizes: Sequence[int]) -> tuple[list[LoopRV], list[LoopRV]]:
+def cut(sch: Schedule, loops: Sequence[LoopRV], sizes: Sequence[int]) -> tuple[list[LoopRV], list[LoopRV]]:
     """Cut each loop into tiles of its size: the loops over tiles, and the loops inside."""
     pairs = [sch.split(loop, [None, size]) for loop, size in zip(loops, sizes, strict=True)]
     return [outside for outside, _ in pairs], [inside for _, inside in pairs]
 
 
-def _merge(sch: Schedule, consumer: SBlockRV) -> None:
+def merge(sch: Schedule, consumer: SBlockRV) -> None:
     """Compute what uses the sums while they are still in registers, where it uses each of them once."""
     try:
         sch.reverse_compute_inline(consumer)

@@ -19,16 +19,18 @@ from tvm.s_tir.schedule import SBlockRV
 
 from bottega.compile import elementary
 from bottega.compile.loops import Registers, axes, blocks, extent, largest_divisor, name
+from bottega.compile.packed import is_packed, schedule_packed
 from bottega.compile.reductions import schedule_reduction
-from bottega.compile.target import Target
+from bottega.compile.target import VNNI, Target
 
+Rule = Callable[[Schedule, SBlockRV, Registers], None]
 _COSTLY = ("exp", "tanh", "erf", "sigmoid", "sqrt", "log", "pow")
 
 
 def registers(target: Target) -> Registers:
     """Of AVX-512, AVX2, or 128-bit vectors (SSE, NEON); the loads need a few beside the sums."""
     if target.level == "x86-64-v4":
-        return Registers(lanes=16, sums=24)
+        return Registers(lanes=16, sums=24, vnni=VNNI in target.features)
     if target.level == "x86-64-v3":
         return Registers(lanes=8, sums=12)
     return Registers(lanes=4, sums=24 if target.architecture == "aarch64" else 12)
@@ -52,14 +54,17 @@ def schedule_kernel(kernel: tirx.PrimFunc, machine: Registers) -> tirx.PrimFunc:
     for wanted in [name(sch, block) for block in blocks(sch)]:
         found = [block for block in blocks(sch) if name(sch, block) == wanted]
         if found:  # and not yet merged into another one
-            rule = schedule_reduction if axes(sch, found[0]).reductions else _vectorize
-            sch = _applied(rule, sch, wanted, machine)
+            sch = _applied(_rule(sch, found[0]), sch, wanted, machine)
     return sch.mod["main"]
 
 
-def _applied(
-    rule: Callable[[Schedule, SBlockRV, Registers], None], sch: Schedule, block: str, machine: Registers
-) -> Schedule:
+def _rule(sch: Schedule, block: SBlockRV) -> Rule:
+    if is_packed(sch, block):
+        return schedule_packed
+    return schedule_reduction if axes(sch, block).reductions else _vectorize
+
+
+def _applied(rule: Rule, sch: Schedule, block: str, machine: Registers) -> Schedule:
     """The schedule after a rule, or as it was where TVM refuses a step of it because the result would change."""
     trial = sch.copy()
     try:

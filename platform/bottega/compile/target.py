@@ -22,6 +22,10 @@ LEVELS: Mapping[str, frozenset[str]] = MappingProxyType(
 """Levels of the x86-64 psABI, best first, with the features (Linux names) that each one adds to the baseline."""
 
 
+VNNI = "avx512_vnni"
+"""The feature that int8 products need to pay: one instruction multiplies 64 bytes and adds up to int32."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """What native code was built for: `level` is LLVM's CPU name, `features` must all be present to run it."""
 
@@ -46,6 +50,13 @@ def named(level: str) -> Target:
     if level not in LEVELS:
         raise InvalidInput(f"{level!r} is no CPU level.", next_step=f"The levels are {', '.join(LEVELS)}.")
     return Target(platform.system().lower(), "x86_64", level, tuple(sorted(LEVELS[level])))
+
+
+def for_integers(target: Target) -> Target:
+    """The target with AVX512-VNNI where it is this machine's best level and this machine has it."""
+    if target.level != "x86-64-v4" or VNNI in target.features or VNNI not in cpu_features():
+        return target
+    return msgspec.structs.replace(target, features=tuple(sorted({*target.features, VNNI})))
 
 
 def misfit(target: Target) -> str:
