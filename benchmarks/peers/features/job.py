@@ -158,3 +158,18 @@ def state_name(kind: str, column: str) -> str:
 def part_name(part: str, feature: Feature, kind: str, column: str) -> str:
     """A name for a state of a part of a feature's window; equal for features that share it."""
     return f"{part}_{state_name(kind, column)}_{part_tiles(part, feature)}"
+
+
+def part_states(part: str, features: tuple[Feature, ...]) -> dict[str, tuple[tuple[str, str], int]]:
+    """What a part of the features' windows takes, each once: its name, the state, and how many tiles it covers."""
+    members = long_windows(features) if part == "settled" else features
+    return {
+        part_name(part, feature, *state): (state, part_tiles(part, feature))
+        for feature in members
+        for state in states((feature,))
+    }
+
+
+def part_names(feature: Feature, kind: str, column: str) -> dict[str, str]:
+    """The names of a state in the two or three parts of a feature's window, by part."""
+    return {part: part_name(part, feature, kind, column) for part in parts(feature)}

@@ -14,8 +14,8 @@ from peers.features.job import (
     Feature,
     Job,
     long_windows,
-    part_name,
-    parts,
+    part_names,
+    part_states,
     state_name,
     states,
 )
@@ -90,27 +90,20 @@ def _windows(key: str, features: tuple[Feature, ...]) -> str:
         f"SELECT {key}, tile, {empty}, TRUE FROM (SELECT DISTINCT {key}, tile FROM labels)"
     )
     frames = {}
-    for feature in features:
-        for kind, column in states((feature,)):
-            over = "{}({}) OVER (PARTITION BY entity ORDER BY tile RANGE BETWEEN {} PRECEDING AND {} PRECEDING)"
-            if feature.tiles > RECENT:
-                frames[part_name("settled", feature, kind, column)] = over.format(
-                    _combine(kind), f"all_{state_name(kind, column)}", feature.tiles, RECENT + 1
-                )
-            frames[part_name("recent", feature, kind, column)] = over.format(
-                _combine(kind), f"on_{state_name(kind, column)}", min(feature.tiles, RECENT), 1
-            )
+    for part, prefix, shift in (("settled", "all", RECENT), ("recent", "on", 0)):
+        for name, ((kind, column), tiles) in part_states(part, features).items():
+            total = f"{_combine(kind)}({prefix}_{state_name(kind, column)})"
+            between = f"{tiles + shift} PRECEDING AND {shift + 1} PRECEDING"
+            frames[name] = f"{total} OVER (PARTITION BY entity ORDER BY tile RANGE BETWEEN {between})"
     selected = ", ".join(f"CAST({frame} AS BIGINT) AS {name}" for name, frame in frames.items())
     return f"SELECT * FROM (SELECT entity, tile, wanted, {selected} FROM ({united})) WHERE wanted"
 
 
 def _late(key: str, features: tuple[Feature, ...], steps: str) -> str:
-    found = {}
-    for feature in features:
-        for kind, column in states((feature,)):
-            inside = f"step <= {min(feature.tiles, RECENT)}"
-            found[part_name("late", feature, kind, column)] = _aggregate(kind, column, inside)
-    selected = ", ".join(f"{aggregate} AS {name}" for name, aggregate in found.items())
+    selected = ", ".join(
+        f"{_aggregate(*state, f'step <= {tiles}')} AS {name}"
+        for name, (state, tiles) in part_states("late", features).items()
+    )
     unrolled = f"SELECT *, tile + step AS at_tile FROM events CROSS JOIN {steps} WHERE late"
     return (
         f"SELECT labels.label, {selected} FROM labels JOIN ({unrolled}) AS event ON event.{key} = labels.{key} "
@@ -129,8 +122,8 @@ def _value(feature: Feature) -> str:
 def _total(feature: Feature, kind: str, column: str) -> str:
     """A state of the whole window from its two or three parts."""
     found = [
-        f"{feature.key}_{'late' if part == 'late' else 'windows'}.{part_name(part, feature, kind, column)}"
-        for part in parts(feature)
+        f"{feature.key}_{'late' if part == 'late' else 'windows'}.{name}"
+        for part, name in part_names(feature, kind, column).items()
     ]
     if kind in ("n", "sum"):
         return f"({' + '.join(f'COALESCE({part}, 0)' for part in found)})"

@@ -11,8 +11,9 @@ from peers.features.job import (
     Job,
     long_windows,
     part_name,
+    part_names,
+    part_states,
     part_tiles,
-    parts,
     state_name,
     states,
 )
@@ -59,12 +60,7 @@ def _totals(events: pd.DataFrame, labels: pd.DataFrame, key: str, features: tupl
         ("settled", events, long_windows(features)),
         ("recent", events[~events["late"]], features),
     ):
-        frames = {
-            part_name(part, feature, *state): (state, part_tiles(part, feature))
-            for feature in members
-            for state in states((feature,))
-        }
-        if frames:
+        if frames := part_states(part, features):
             shift = RECENT if part == "settled" else 0
             tiles = rows.groupby([key, "tile"], as_index=False).agg(**_aggregates(states(members)))
             found.append(_windows(tiles, labels[[key, "tile"]], key, frames, shift))
@@ -113,5 +109,5 @@ def _value(totals: pd.DataFrame, feature: Feature) -> pd.Series:
 
 def _total(totals: pd.DataFrame, feature: Feature, kind: str, column: str) -> pd.Series:
     """A state of the whole window from its two or three parts."""
-    found = totals[[part_name(part, feature, kind, column) for part in parts(feature)]]
+    found = totals[list(part_names(feature, kind, column).values())]
     return getattr(found, _COMBINE[kind])(axis="columns")

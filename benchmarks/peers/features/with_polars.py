@@ -9,9 +9,8 @@ from peers.features.job import (
     Feature,
     Job,
     long_windows,
-    part_name,
-    part_tiles,
-    parts,
+    part_names,
+    part_states,
     state_name,
     states,
 )
@@ -45,13 +44,8 @@ def _totals(events: pl.LazyFrame, labels: pl.DataFrame, key: str, features: tupl
     states_on = [_aggregate(*state, ~pl.col("late")).alias(f"on_{state_name(*state)}") for state in states(features)]
     tiles = events.group_by(key, "tile").agg(*states_all, *states_on).collect(engine="streaming")
     found = labels
-    for part, prefix, members in (("settled", "all", long_windows(features)), ("recent", "on", features)):
-        shift = RECENT if part == "settled" else 0
-        frames = {
-            part_name(part, feature, *state): _rolling(prefix, state, part_tiles(part, feature))
-            for feature in members
-            for state in states((feature,))
-        }
+    for part, prefix, shift in (("settled", "all", RECENT), ("recent", "on", 0)):
+        frames = {name: _rolling(prefix, *rest) for name, rest in part_states(part, features).items()}
         if frames:
             spine = labels.select(key, pl.col("tile") - shift).unique()
             found = found.join(_windows(tiles, spine, key, frames, shift), [key, "tile"], "left", maintain_order="left")
@@ -80,9 +74,8 @@ def _late(events: pl.LazyFrame, labels: pl.DataFrame, key: str, features: tuple[
     late = events.filter("late").join(steps, how="cross").with_columns(tile=pl.col("tile") + pl.col("step"))
     pairs = labels.lazy().join(late, [key, "tile"]).filter(pl.col("available_us") <= pl.col("at_us"))
     found = {
-        part_name("late", feature, *state): _aggregate(*state, pl.col("step") <= part_tiles("late", feature))
-        for feature in features
-        for state in states((feature,))
+        name: _aggregate(*state, pl.col("step") <= tiles)
+        for name, (state, tiles) in part_states("late", features).items()
     }
     return pairs.group_by("label").agg(**found).collect()
 
@@ -97,7 +90,7 @@ def _value(feature: Feature, rows: int) -> pl.Expr:
 
 def _total(feature: Feature, kind: str, column: str) -> pl.Expr:
     """A state of the whole window from its two or three parts."""
-    found = [part_name(part, feature, kind, column) for part in parts(feature)]
+    found = list(part_names(feature, kind, column).values())
     if kind in ("n", "sum"):
         return pl.sum_horizontal(found)
     return pl.min_horizontal(found) if kind == "min" else pl.max_horizontal(found)
