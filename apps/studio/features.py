@@ -33,7 +33,7 @@ def show_features(settings: Settings, workspace: Workspace, usecase: str) -> Non
     left, right = st.columns([3, 1], gap="large")
     with right:
         view, feature, keys, at = _ask(settings, workspace, views)
-        st.caption(store_state(workspace, settings, view).text())
+        st.caption(store_state(workspace, view).text())
     with left, told():
         found, online = _explain(settings, workspace, usecase, view.name, feature, keys, at)
         _say(found, online, view.feature(feature).unit)
@@ -62,7 +62,7 @@ def _ask(
 
 def _newest(settings: Settings, workspace: Workspace, view: FeatureView) -> datetime:
     """The last whole day that the online store has seen, else one of the dataset's first week; city time."""
-    seen = store_state(workspace, settings, view).seen_until
+    seen = store_state(workspace, view).seen_until
     if seen is None:
         first, _ = available_span(resolve("tlc_green_trips", workspace, settings), workspace, settings)
         return first.astimezone(ZoneInfo(CITY_TIMEZONE)) + timedelta(days=6)

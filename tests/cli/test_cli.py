@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from bottega.cli import main
+from bottega.features import Entity, FeatureView, count
+from bottega.features.online import OnlineStore
 from bottega.files import write_json
 from bottega.workspace import FORMAT
 
@@ -149,6 +152,46 @@ def test_two_workspaces_and_both_places_of_the_option(tmp_path, terminal):
     assert terminal.run("--workspace", "one", "data", "list")[0] == 0
     assert terminal.run("data", "list", "--workspace", "two")[0] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+class Answers(io.StringIO):
+    """A person at a terminal, with the answers typed ahead."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_view_is_dropped_when_a_person_says_so(tmp_path, terminal, monkeypatch):
+    view = FeatureView("zone_traffic", Entity("zone", "zone"), "trips", "t", [count().over("5m", "1h")])
+    store = OnlineStore(tmp_path / "w" / "online")
+    store.declare(view.definition)
+    drop = ("features", "drop", "zone_traffic", "--workspace", tmp_path / "w")
+    wrong = terminal.refused("features", "drop", "zone_trafic", "--yes", "--workspace", tmp_path / "w")
+    assert "holds no view 'zone_trafic'. It holds: zone_traffic." in wrong
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert "Add --yes." in terminal.refused(*drop)
+    monkeypatch.setattr(sys, "stdin", Answers("n\n"))
+    assert "Add --yes." in terminal.refused(*drop, "--json")
+    code, out, _ = terminal.run(*drop)
+    assert (code, len(store.definitions())) == (1, 1)
+    assert "Drop zone_traffic and its 2 features from the online store?" in out
+    monkeypatch.setattr(sys, "stdin", Answers("y\n"))
+    code, out, _ = terminal.run(*drop)
+    assert (code, store.definitions()) == (0, ())
+    assert "Dropped zone_traffic" in out
+    store.declare(view.definition)
+    code, out, _ = terminal.run(*drop, "--yes", "--json")
+    assert (code, json.loads(out)) == (0, {"view": "zone_traffic", "dropped": True, "features": 2})
+    assert store.definitions() == ()
+
+
+def test_the_password_of_the_online_store_is_never_said(tmp_path, terminal):
+    pytest.importorskip("redis")
+    for address in ("redis://:hidden@127.0.0.1:9/0", "mysql://me:hidden@127.0.0.1:9/0"):
+        for command in (["drop", "zone_traffic", "--yes"], ["lookup", "zone_traffic", "74", "--at", "2024-03-01"]):
+            code, out, error = terminal.run("features", *command, BOTTEGA_ONLINE=address)
+            assert code
+            assert "hidden" not in out + error
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")

@@ -210,6 +210,15 @@ def test_the_first_rule_that_a_row_breaks_is_its_reason_and_all_may_be_refused()
     assert (len(bound), bound.refused) == (0, {"null key": 2})
 
 
+def test_a_key_that_its_type_cannot_hold_is_refused_by_a_reason_of_its_own():
+    edges = [-(2**31) - 1, -(2**31), 2**31 - 1, 2**31, None]
+    rows = pd.DataFrame({"zone": pd.array(edges, "Int64"), "t": seconds(*range(5)), "x": 1.0})
+    narrow = FeatureView("v", Entity("zone", ("zone",), dtype="int32"), "trips", "t", VIEW.features)
+    bound = bind_events(narrow, rows)
+    assert (bound.position.tolist(), bound.refused) == ([1, 2], {"key out of range": 2, "null key": 1})
+    assert bind_events(VIEW, rows).refused == {"null key": 1}
+
+
 def test_an_empty_table_binds_to_no_events():
     assert len(bind_events(VIEW, table().head(0))) == 0
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bottega.compile.executor import bind_steps
 from bottega.errors import InvalidData, InvalidInput, NotFound, Unavailable
 from bottega.features import Attribute, Entity, ExternalView, FeatureView, count, reference_steps
-from bottega.features.external import read_external
+from bottega.features.external import ask_now, read_external
 from bottega.features.external_reader import FAILURES, ExternalReader
 from bottega.features.offline import TrainingSet
 from bottega.features.plan import Parts, run_steps
@@ -299,6 +299,22 @@ def test_nobody_at_the_address_means_defaults_now_and_an_error_in_training(reade
     with pytest.raises(Unavailable, match=r"\(unreachable\).*See whether 'http://127.0.0.1:9/ask' is up"):
         read_external(view, pd.DataFrame({"zone": [4], "t": NOON}), ["zone"], "t", sleep=pauses.append)
     assert len(pauses) == 4
+
+
+def test_one_entity_is_asked_about_as_a_request_would(service):
+    view = weather("weather_service", max_age="10m")
+    named = {"weather_service": service.address}
+    said = truth(4, "2024-01-16T12:00Z")
+    assert ask_now(view, (4,), int(NOON[0]), named) == {"temperature_c": said, "rain_mm": 0.0}
+    assert service.questions == [{"keys": {"zone": [4]}, "at": ["2024-01-16T12:00:00Z"]}]
+    service.behave = lambda question, call: (500, b"")
+    with pytest.raises(Unavailable, match="it said 500"):
+        ask_now(view, (4,), int(NOON[0]), named)
+    assert len(service.questions) == 2
+    with pytest.raises(InvalidInput, match="asks nothing about the key 2147483648"):
+        ask_now(view, (2**31,), int(NOON[0]), named)
+    with pytest.raises(NotFound, match="Set BOTTEGA_ENDPOINT_WEATHER_SERVICE"):
+        ask_now(view, (4,), int(NOON[0]), {})
 
 
 def test_a_slow_answer_is_not_waited_for_but_serves_the_next_request(service):

@@ -13,10 +13,12 @@ from bottega.errors import Conflict, NotFound
 from bottega.eventlog import open_log
 from bottega.eventlog.records import encode_rows
 from bottega.features import Entity, FeatureView, Source, count, last, mean, min
+from bottega.features.materialize import materialize
+from bottega.features.offline import TrainingSet
 from bottega.features.online import OnlineStore
 from bottega.features.updater import KEPT_US, Updater, stream_columns, unbindable
 from bottega.pipeline.publish import publish
-from bottega.times import DAY_US
+from bottega.times import DAY_US, from_epoch_us
 
 ZONE = Entity("zone", ("zone",))
 
@@ -107,6 +109,27 @@ def test_a_missing_field_is_a_null_and_a_null_key_is_refused(tmp_path):
         log.append("trips", [b'{"trip_id":1,"pickup_at":0,"dropoff_at":0}', b'{"trip_id":2,"pu_zone":7}'])
         (done,) = Updater([declared], log, OnlineStore(tmp_path / "store")).run({"trips": 2})
     assert (done.counted, done.refused) == (0, {"null key": 1, "null time": 1})
+
+
+def test_a_key_out_of_range_is_refused_alike_by_stream_materialisation_and_training(tmp_path):
+    declared = FeatureView("v", Entity("zone", "pu_zone", "int32"), "trips", "dropoff_at", [count().over("1h")])
+    times = pd.to_datetime([60, 61, 62, 63], unit="s", utc=True).as_unit("us")
+    rides = pd.DataFrame({"pu_zone": [7, 2**31, -(2**31) - 1, 2**31 - 1], "dropoff_at": times})
+    with open_log(tmp_path / "log.db") as log:
+        publish([declared], {"trips": rides}, log)
+        store = OnlineStore(tmp_path / "store")
+        (streamed,) = Updater([declared], log, store).run({"trips": 4})
+    counts: list = []
+    labels = rides.assign(at=times + pd.Timedelta("30min"))
+    trained = TrainingSet(labels, ["v:count_1h"], "at").compute(
+        [declared], {"trips": rides}, refused=lambda view, refused: counts.append((view, refused))
+    )
+    read = store.read("v", (rides["pu_zone"].to_numpy(),), labels["at"].to_numpy("datetime64[us]").view(np.int64))
+    assert trained["count_1h"].tolist() == read["count_1h"].tolist() == [1, 0, 0, 1]
+    assert counts == [("v", {"key out of range": 2})]
+    assert (streamed.counted, streamed.refused) == (2, store.refused("v")) == (2, {"key out of range": 2})
+    since, until = from_epoch_us(0), from_epoch_us(DAY_US)
+    assert materialize(declared, {"trips": rides}, OnlineStore(tmp_path / "other"), since, until) == 2
 
 
 def test_rows_that_do_not_bind_are_found_one_by_one(trips):
@@ -271,6 +294,8 @@ def test_a_source_far_behind_keeps_what_it_still_needs(trips, tmp_path):
 FOLLOWER = """
 import sys
 from bottega.eventlog import open_log
+from bottega.features.materialize import materialize
+from bottega.features.offline import TrainingSet
 from bottega.features.online import OnlineStore
 from bottega.features.updater import Updater
 sys.path.insert(0, sys.argv[3])

@@ -1,9 +1,12 @@
 """Features through the platform: streamed, explained, and those that were served held to those that train."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from bottega.errors import InvalidInput, NotFound
+from bottega.errors import InvalidInput, NotFound, Unavailable
+from bottega.features import Attribute, ExternalView
 from bottega.features.online import OnlineStore
 from bottega.pipeline.loop import replay_span
 from bottega.pipeline.skew import served_skew
@@ -11,15 +14,19 @@ from bottega.pipeline.views import (
     check_parity,
     entity_keys,
     explain_value,
+    find_view,
     find_windowed,
     materialize_views,
     model_lineage,
+    not_compared,
     publish_events,
+    read_now,
     store_state,
     update_views,
 )
 from bottega.serving import segments
 from bottega.serving.log import read_predictions
+from bottega.settings import Settings
 from bottega.times import CITY_TIMEZONE, parse_time
 from bottega.workspace import Workspace
 
@@ -59,7 +66,7 @@ def test_a_stream_answers_as_a_materialisation_and_both_as_the_events(tmp_path, 
     streamed, filled = (Workspace.open(tmp_path / name) for name in ("streamed", "filled"))
     since, until = day("2024-03-04"), day("2024-03-05")
     ends = publish_events(usecase, streamed, settings, since, until)
-    (done,) = update_views(usecase, streamed, settings, until_end=True)
+    (done,) = update_views(usecase, streamed, until_end=True)
     assert done.read == done.counted == ends["trips"] > 2000
     assert done.lag == 0
     materialize_views(usecase, filled, settings, since, until)
@@ -71,10 +78,10 @@ def test_a_stream_answers_as_a_materialisation_and_both_as_the_events(tmp_path, 
     busiest = int(zones[np.argmax(one["count_1h"])])
     found, online = explain_value(usecase, view, "count_1h", streamed, settings, (busiest,), until)
     assert found.value == online == one["count_1h"].max() == len(found.events)
-    state = store_state(streamed, settings, view)
+    state = store_state(streamed, view)
     assert state.refused == {}
     assert "has seen events that were known until 2024-03-05T04:" in state.text()
-    assert "holds nothing" in store_state(Workspace.open(tmp_path / "new"), settings, view).text()
+    assert "holds nothing" in store_state(Workspace.open(tmp_path / "new"), view).text()
     assert check_parity(usecase, streamed, settings, since, until).mismatches == 0
 
 
@@ -83,8 +90,32 @@ def test_keys_are_read_in_the_entity_s_type(usecase):
     assert entity_keys(view, ["74"]) == (74,)
     with pytest.raises(InvalidInput, match="'north' is no whole number"):
         entity_keys(view, ["north"])
-    with pytest.raises(InvalidInput, match="zones has no windows"):
-        find_windowed(usecase, "zones")
+    for text in ("--7", "7.0", "", "1_0"):
+        with pytest.raises(InvalidInput, match="is no whole number"):
+            entity_keys(view, [text])
+    with pytest.raises(InvalidInput, match="The key 2147483648 is out of the range of zone's int32 keys"):
+        entity_keys(view, ["2147483648"])
+    with pytest.raises(InvalidInput, match=r"was given 2 keys\. Its keys are"):
+        entity_keys(view, ["7", "8"])
+
+
+def test_what_has_no_windows_says_where_its_values_are(tmp_path, usecase):
+    zone = find_windowed(usecase, "zone_traffic").entity
+    nobody = "http://127.0.0.1:9/ask"  # the discard port, where nobody listens
+    weather = ExternalView("weather", zone, nobody, [Attribute("temperature_c", "degC", default=15.0)])
+    references = {**usecase.recipe.references, "temperature_c": "weather:temperature_c@pu_zone"}
+    recipe = dataclasses.replace(usecase.recipe, views=(*usecase.views, weather), references=references)
+    wider = dataclasses.replace(usecase, recipe=recipe)
+    with pytest.raises(InvalidInput, match=r"zones has no windows.*'bottega features stats zones'"):
+        find_windowed(wider, "zones")
+    with pytest.raises(InvalidInput, match="'bottega features lookup weather KEY --at TIME'"):
+        find_windowed(wider, "weather")
+    workspace = Workspace.open(tmp_path / "w")
+    with pytest.raises(Unavailable, match=r"'http://127.0.0.1:9/ask' is up"):
+        read_now(workspace, Settings(), weather, (74,), 0)
+    with pytest.raises(InvalidInput, match="'bottega features stats zones'"):
+        read_now(workspace, Settings(), find_view(wider, "zones"), (74,), 0)
+    assert (not_compared(usecase), not_compared(wider)) == ((), ("weather",))
 
 
 def test_the_lineage_of_the_model_begins_at_the_dataset_s_columns(usecase):

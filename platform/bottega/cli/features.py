@@ -1,8 +1,10 @@
 """`bottega features`: what is declared, what the store answers, and the proof that offline and online agree."""
 
+import sys
 from collections import Counter
 from typing import Annotated
 
+import msgspec
 import typer
 
 from bottega.cli.console import (
@@ -15,7 +17,7 @@ from bottega.cli.console import (
     open_session,
     table,
 )
-from bottega.errors import NotFound
+from bottega.errors import InvalidInput, NotFound
 
 app = typer.Typer(
     help="Features: declared once; joined point-in-time offline, read by key online.", no_args_is_help=True
@@ -25,6 +27,9 @@ LogOption = Annotated[
     typer.Option("--log", help="Event log: a file, or kafka://host:port. Default: the workspace's own."),
 ]
 UseCaseOption = Annotated[str, typer.Option("--usecase", "-u", help="Use case whose views are meant.")]
+ViewArgument = Annotated[str, typer.Argument(help="Name of the view, for example zone_traffic.")]
+KeysArgument = Annotated[list[str], typer.Argument(help="The entity's keys, for example 74.")]
+AtOption = Annotated[str, typer.Option("--at", help="Moment; without an offset it is the city's local time.")]
 
 
 @app.command("list")
@@ -46,7 +51,7 @@ def list_features(workspace: WorkspaceOption = None, as_json: JsonOption = False
 
 @app.command()
 def show(
-    view: Annotated[str, typer.Argument(help="Name of the view, for example zone_traffic.")],
+    view: ViewArgument,
     usecase: UseCaseOption = "eta",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -80,7 +85,7 @@ def show(
 
 @app.command()
 def stats(
-    view: Annotated[str, typer.Argument(help="Name of the view, for example zone_traffic.")],
+    view: ViewArgument,
     usecase: UseCaseOption = "eta",
     since: FromOption = None,
     until: UntilOption = None,
@@ -97,7 +102,7 @@ def stats(
     declared = find_view(chosen, view)
     with session.progress() as progress:
         spread = view_statistics(chosen, declared, session.workspace, session.settings, start, end, progress)
-    state = store_state(session.workspace, session.settings, declared)
+    state = store_state(session.workspace, declared)
     rows = [
         (
             name,
@@ -192,7 +197,7 @@ def stream(
         if publish_since or publish_until:
             span = city_span(publish_since, publish_until)
             publish_events(chosen, session.workspace, session.settings, *span, log, progress)
-        found = update_views(chosen, session.workspace, session.settings, log, until_end, progress)
+        found = update_views(chosen, session.workspace, log, until_end, progress)
     rows = [
         (
             f"{one.view}/{one.source}",
@@ -211,27 +216,62 @@ def _reasons(refused: dict[str, int]) -> str:
 
 
 @app.command()
+def drop(
+    view: Annotated[str, typer.Argument(help="Name of a view in the online store, declared or not.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a view from the online store: tiles, event ids, offsets; exit code 1 where the answer is no.
+
+    Until it is materialised or streamed again, the server reads null for its features.
+    """
+    from bottega.features.online import OnlineStore
+    from bottega.pipeline.views import find_held
+
+    session = open_session(workspace, as_json)
+    store = OnlineStore(session.workspace.online)
+    features = len(find_held(store, view).features)
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise InvalidInput(f"Nobody can be asked whether to drop {view}.", next_step="Add --yes.")
+        typer.confirm(f"Drop {view} and its {features} features from the online store?", abort=True)
+    store.drop(view)
+    session.emit(
+        {"view": view, "dropped": True, "features": features},
+        f"Dropped {view}. 'bottega features materialize' or 'bottega features stream' brings it back.",
+    )
+
+
+@app.command()
 def lookup(
-    view: Annotated[str, typer.Argument(help="Name of the view, for example zone_traffic.")],
-    keys: Annotated[list[str], typer.Argument(help="The entity's keys, for example 74.")],
-    at: Annotated[str, typer.Option("--at", help="Moment; without an offset it is the city's local time.")],
+    view: ViewArgument,
+    keys: KeysArgument,
+    at: AtOption,
     usecase: UseCaseOption = "eta",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read one entity's features from the online store, as the server would at that moment, with their age."""
-    from bottega.pipeline.views import entity_keys, find_windowed, read_now
+    """Read one entity's features from the online store, as the server would at that moment, with their age.
+
+    An external view's come from its service; where that does not answer in its time the exit code is 1, while a server
+    goes on with the defaults.
+    """
+    from bottega.features.external import ExternalView
+    from bottega.pipeline.views import entity_keys, find_view, read_now
     from bottega.times import to_epoch_us
     from usecases import find
 
     session = open_session(workspace, as_json)
-    declared = find_windowed(find(usecase), view)
+    declared = find_view(find(usecase), view)
     moment = city_time(at)
     assert moment is not None
     entity = entity_keys(declared, keys)
     found = read_now(session.workspace, session.settings, declared, entity, to_epoch_us(moment))
     rows = [(name, "null" if value is None else f"{value:.4g}") for name, value in found.values.items()]
     age = "no event known" if found.age_s is None else f"newest event known {found.age_s:,.0f} s before"
+    if isinstance(declared, ExternalView):
+        age = f"as the service {declared.endpoint} says, for {declared.max_age} at a time"
     session.emit(
         {"view": view, "keys": entity, "at": moment.isoformat(), "values": found.values, "age_s": found.age_s},
         table("", ("feature", "value"), rows),
@@ -242,8 +282,8 @@ def lookup(
 @app.command()
 def why(
     feature: Annotated[str, typer.Argument(help="A feature, for example zone_traffic:speed_kmh_mean_1h.")],
-    keys: Annotated[list[str], typer.Argument(help="The entity's keys, for example 74.")],
-    at: Annotated[str, typer.Option("--at", help="Moment; without an offset it is the city's local time.")],
+    keys: KeysArgument,
+    at: AtOption,
     usecase: UseCaseOption = "eta",
     events: Annotated[int, typer.Option("--events", min=0, help="How many events to list.")] = 20,
     workspace: WorkspaceOption = None,
@@ -290,15 +330,25 @@ def parity(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare offline and online answers for every request of a span, value by value; exit code 1 on a mismatch."""
-    from bottega.pipeline.views import check_parity
+    """Compare offline and online answers for every request of a span, value by value; exit code 1 on a mismatch.
+
+    External views are not compared, since both sides ask their services; 'bottega features skew' holds what was served
+    to what the services say of the past.
+    """
+    from bottega.pipeline.views import check_parity, not_compared
     from usecases import find
 
     session = open_session(workspace, as_json)
     start, end = city_span(since, until)
+    chosen = find(usecase)
     with session.progress() as progress:
-        found = check_parity(find(usecase), session.workspace, session.settings, start, end, progress)
-    session.emit(found, f"{found.values:,} values compared, {found.mismatches:,} differ. {found.first_mismatch or ''}")
+        found = check_parity(chosen, session.workspace, session.settings, start, end, progress)
+    left_out = not_compared(chosen)
+    session.emit(
+        {**msgspec.structs.asdict(found), "not_compared": left_out},
+        f"{found.values:,} values compared, {found.mismatches:,} differ. {found.first_mismatch or ''}",
+        *([f"Not compared: {', '.join(left_out)}; see 'bottega features skew'."] if left_out else []),
+    )
     if found.mismatches:
         raise typer.Exit(1)
 

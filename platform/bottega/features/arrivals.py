@@ -1,16 +1,47 @@
-"""When a topic's records became known: a topic holds its records in the order of their arrival.
+"""When a source's events become known, and a topic's records did: a topic holds them in the order of their arrival.
 
 Unreadable records, and those without a time, have no arrival; a search passes over them.
 """
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bottega.eventlog import Batch, EventLog
+from bottega.features.binding import bind_times
 from bottega.features.source import Source
+from bottega.progress import Progress, silent
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+APPENDED_AT_ONCE = 10_000
+NEVER = np.iinfo(np.int64).min
 _AT_ONCE = 1000
+
+
+def known_us(source: Source, table: "pd.DataFrame") -> np.ndarray:
+    """When each row of a source's table becomes known: (n,) int64 epoch_us, NEVER where nobody can tell."""
+    moments, present = bind_times(f"The source {source.name!r}", table, source.available_at or source.event_time)
+    return np.where(present, moments + source.delay_us, NEVER)
+
+
+def append_arrivals(
+    topic: str, rows: "pd.DataFrame", arrival_us: np.ndarray, log: EventLog, progress: Progress = silent
+) -> np.ndarray:
+    """Append rows to a topic in the order of their arrival (n,), those of one moment together; returns the order."""
+    from bottega.eventlog.records import encode_rows
+
+    order = np.argsort(arrival_us, kind="stable")
+    rows, moments, begin = rows.iloc[order], arrival_us[order], 0
+    while begin < len(rows):
+        progress(f"publish {topic}", begin, len(rows))
+        end = int(np.searchsorted(moments, moments[min(begin + APPENDED_AT_ONCE, len(rows)) - 1], side="right"))
+        log.append(topic, encode_rows(rows.iloc[begin:end]))
+        begin = end
+    progress(f"publish {topic}", len(rows), len(rows))
+    return order
 
 
 def first_known_at(source: Source, topic: str, log: EventLog, moment_us: int) -> int:

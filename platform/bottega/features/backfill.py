@@ -111,7 +111,7 @@ def _computed(
                 mine = np.flatnonzero(wanted[np.minimum(part, len(days) - 1)] == begun)
                 spill.add(name, to_table(bound.take(mine), definition), part[mine])
         for number, day in enumerate(days):
-            parts = [from_table(spill.read(name, number), definition) for name in batches]
+            parts = [from_table(spill.read(name, number)) for name in batches]
             yield day, tiles_of(without_copies(parts, refused), definition)
 
 

@@ -12,8 +12,6 @@ from bottega.errors import InvalidData, NotFound
 if TYPE_CHECKING:
     import pandas as pd
 
-SourceTable = "pd.DataFrame | Path | str | Sequence[Path | str]"
-"""A table of events: a data frame, a Parquet file, a folder of them, or a list of files."""
 BATCH_ROWS = 500_000
 
 

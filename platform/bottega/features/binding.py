@@ -14,6 +14,7 @@ import numpy as np
 from bottega.errors import InvalidData
 from bottega.features.conditions import parse_where
 from bottega.features.definition import INT64_MAX, Input
+from bottega.features.entity import key_range
 from bottega.features.view import FeatureView
 from bottega.times import parse_duration_s
 
@@ -28,6 +29,7 @@ LARGEST_SQUARED = 2**31
 YEAR_3000_US = 32_503_680_000_000_000
 
 NULL_KEY = "null key"
+KEY_RANGE = "key out of range"
 NULL_TIME = "null time"
 FUTURE = "from the future"
 BEYOND_WATERMARK = "beyond the watermark"
@@ -96,7 +98,7 @@ def bind_events(view: FeatureView, table: "pd.DataFrame", source: str = "") -> E
         present = present & also
     for name, moments in zip(times, (event_us, available_us), strict=False):
         _check_era(what, name, moments)
-    kept, refused = _judge(known, present, event_us, available_us, view)
+    kept, refused = _judge(view, keys, known, present, event_us, available_us)
     values, valid = _inputs(what, view, {name: table[column] for name, column in named.items()}, len(table))
     bound = Events(
         keys,
@@ -113,12 +115,18 @@ def bind_events(view: FeatureView, table: "pd.DataFrame", source: str = "") -> E
 
 
 def _judge(
-    known: np.ndarray, present: np.ndarray, event_us: np.ndarray, available_us: np.ndarray, view: FeatureView
+    view: FeatureView,
+    keys: tuple[np.ndarray, ...],
+    known: np.ndarray,
+    present: np.ndarray,
+    event_us: np.ndarray,
+    available_us: np.ndarray,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Which rows count, and how many do not by the first rule that each breaks."""
     wait_us = available_us - event_us
     rules = {
         NULL_KEY: known,
+        KEY_RANGE: _in_range(keys, view.entity.dtype, len(known)),
         NULL_TIME: present,
         FUTURE: wait_us >= 0,
         BEYOND_WATERMARK: wait_us <= parse_duration_s(view.lateness) * 1_000_000,
@@ -131,6 +139,16 @@ def _judge(
         if broken := int(np.count_nonzero(before) - np.count_nonzero(kept)):
             refused[reason] = broken
     return kept, refused
+
+
+def _in_range(keys: tuple[np.ndarray, ...], dtype: str, rows: int) -> np.ndarray:
+    """Which rows have keys that are of the entity's type in size too; bound keys have 64 bits."""
+    fine = np.ones(rows, bool)
+    if dtype == "int32":
+        least, greatest = key_range(dtype)
+        for key in keys:
+            fine &= (key >= least) & (key <= greatest)
+    return fine
 
 
 def _inputs(

@@ -49,7 +49,7 @@ class Buckets:
                     spill.add(name, to_table(events, definition), events.keys[0] % self.count)
             for number in range(self.count):
                 progress(f"windows of {self._view.name}", number, self.count)
-                bound = {name: from_table(spill.read(name, number), definition) for name in self._batches}
+                bound = {name: from_table(spill.read(name, number)) for name in self._batches}
                 yield self._counted(bound), self._requests.take(self._requests.entity % self.count == number)
 
     def _bound(self, name: str, progress: Progress) -> Iterator[Events]:

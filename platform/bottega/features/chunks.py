@@ -270,7 +270,7 @@ def check_format(content: bytes | memoryview) -> None:
     if found != FORMAT:
         raise IntegrityError(
             f"The online store holds a record of format {found}, this version reads {FORMAT}.",
-            next_step="Drop the view there and materialise it again.",
+            next_step="Drop the view ('bottega features drop VIEW') and materialise it again.",
         )
 
 

@@ -8,6 +8,7 @@ from bottega.features.checks import check_name
 
 KeyDtype = Literal["int32", "int64", "string"]
 _DTYPES = ("int32", "int64", "string")
+_BITS = {"int32": 32, "int64": 64}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Entity:
             raise InvalidInput(
                 f"Entity {self.name!r} has key type {self.dtype!r}.", next_step=f"Key types are {', '.join(_DTYPES)}."
             )
+
+
+def key_range(dtype: str) -> tuple[int, int]:
+    """The least and the greatest key of a type of whole numbers."""
+    return -(2 ** (_BITS[dtype] - 1)), 2 ** (_BITS[dtype] - 1) - 1
 
 
 def check_entity(what: str, entity: object) -> None:

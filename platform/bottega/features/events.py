@@ -67,7 +67,7 @@ def to_table(events: Events, definition: Definition) -> pa.Table:
     return pa.table(columns)
 
 
-def from_table(table: pa.Table, definition: Definition) -> Events:
+def from_table(table: pa.Table) -> Events:
     """The events of a table that `to_table` made."""
 
     def columns(prefix: str) -> tuple[np.ndarray, ...]:

@@ -184,6 +184,27 @@ def read_external(
     return with_defaults(view.service, values, numbers)
 
 
+def ask_now(
+    view: ExternalView, keys: tuple[int | str, ...], at_us: int, endpoints: Mapping[str, str]
+) -> dict[str, float]:
+    """What a view's service says of one entity at a moment, asked once and waited for as a served request waits.
+
+    Raises Unavailable where a request would go on with the defaults.
+    """
+    import httpx
+
+    columns = tuple(np.array([key], object if isinstance(key, str) else np.int64) for key in keys)
+    asks, numbers = number_asks(view.service, columns, np.array([at_us]))
+    if not asks:
+        raise InvalidInput(
+            f"ExternalView {view.name!r} asks nothing about the key {', '.join(map(str, keys))} at that moment.",
+            next_step=f"Keys are {view.entity.dtype}, moments lie between the years 1970 and 3000.",
+        )
+    with httpx.Client(trust_env=False) as client:
+        said = ask(client, find_address(view.endpoint, endpoints), view.service, asks, view.timeout_s)
+    return {name: float(value) for name, (value,) in with_defaults(view.service, said, numbers).items()}
+
+
 def _ask_all(
     service: Service, address: str, asks: list, progress: Progress, sleep: Callable[[float], None]
 ) -> np.ndarray:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from bottega.eventlog import EventLog, open_log
+from bottega.features.arrivals import append_arrivals, known_us
 from bottega.features.binding import bind_times
 from bottega.features.offline import TrainingSet
 from bottega.features.online import OnlineStore
@@ -24,8 +25,6 @@ from bottega.times import parse_duration_s
 
 if TYPE_CHECKING:
     import pandas as pd
-
-AT_ONCE = 10_000
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -139,16 +138,10 @@ def _append(
     view: FeatureView, name: str, table: "pd.DataFrame", log: EventLog, tile_us: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Append a source's events in the order of their arrival; returns all arrivals in that order, and the late ones."""
-    from bottega.eventlog.records import encode_rows
-
     source = view.find_source(name)
-    moment_us, present = bind_times(f"The source {name!r}", table, source.available_at or source.event_time)
     event_us, _ = bind_times(f"The source {name!r}", table, source.event_time)
-    arrival_us = np.where(present, moment_us + source.delay_us, np.iinfo(np.int64).min)
-    order = np.argsort(arrival_us, kind="stable")
-    columns = list(stream_columns(view, source))
-    for begin in range(0, len(order), AT_ONCE):
-        log.append(name, encode_rows(table.iloc[order[begin : begin + AT_ONCE]][columns]))
+    arrival_us = known_us(source, table)
+    order = append_arrivals(name, table[list(stream_columns(view, source))], arrival_us, log)
     return arrival_us[order], arrival_us[arrival_us // tile_us != event_us // tile_us]
 
 

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput, NotFound, Unavailable
+from bottega.features.entity import key_range
 from bottega.features.plan import Service
 
 if TYPE_CHECKING:
@@ -103,14 +104,14 @@ def _clean(column: np.ndarray, dtype: str) -> list[int | str | None]:
         return [v if isinstance(v, str) and len(v) <= LONGEST_KEY else None for v in given.tolist()]
     if given.dtype.kind not in "iuf":
         return [None] * len(given)
-    largest = 2**31 if dtype == "int32" else 2**63
+    least, greatest = key_range(dtype)
     if given.dtype.kind == "f":
         exact = np.abs(given) < 2**53
         return [
-            int(v) if fits and v.is_integer() and -largest <= v < largest else None
+            int(v) if fits and v.is_integer() and least <= v <= greatest else None
             for v, fits in zip(given.tolist(), exact.tolist(), strict=True)
         ]
-    return [v if -largest <= v < largest else None for v in given.tolist()]
+    return [v if least <= v <= greatest else None for v in given.tolist()]
 
 
 def ask(client: "httpx.Client", address: str, service: Service, asks: Sequence[Ask], timeout_s: float) -> np.ndarray:

@@ -3,17 +3,14 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-import numpy as np
 import pandas as pd
 
 from bottega.eventlog import EventLog
-from bottega.features.arrivals import last_arrival_us
+from bottega.features.arrivals import NEVER, append_arrivals, known_us, last_arrival_us
 from bottega.features.updater import stream_columns
 from bottega.features.view import FeatureView
 from bottega.progress import Progress, silent
-from bottega.times import from_epoch_us
-
-AT_ONCE = 10_000
+from bottega.times import to_epoch_us
 
 
 def publish(
@@ -29,25 +26,21 @@ def publish(
     Idempotent: a topic's last record says how far it was published, and records that became known at the same moment
     are appended together, so that only what is newer follows.
     """
-    from bottega.eventlog.records import encode_rows
-
     ends = {}
     for name, readers in _readers(views).items():
-        columns, arrival = _columns(readers, name), _arrival(readers[0], name, sources[name])
-        last_us = last_arrival_us(readers[0].find_source(name), name, log)
-        wanted = arrival.notna() & (True if last_us is None else arrival > pd.Timestamp(from_epoch_us(last_us)))
-        wanted &= (True if since is None else arrival >= since) & (True if until is None else arrival < until)
-        order = np.argsort(arrival[wanted].to_numpy(), kind="stable")
-        rows, moments = sources[name].loc[wanted, columns].iloc[order], arrival[wanted].iloc[order].to_numpy()
-        begin = 0
-        while begin < len(rows):
-            progress(f"publish {name}", begin, len(rows))
-            end = int(np.searchsorted(moments, moments[min(begin + AT_ONCE, len(rows)) - 1], side="right"))
-            log.append(name, encode_rows(rows.iloc[begin:end]))
-            begin = end
-        progress(f"publish {name}", len(rows), len(rows))
+        source, table = readers[0].find_source(name), sources[name]
+        arrival_us = known_us(source, table)
+        first_us = _next_us(last_arrival_us(source, name, log), since)
+        wanted = (arrival_us >= first_us) & (True if until is None else arrival_us < to_epoch_us(until))
+        append_arrivals(name, table.loc[wanted, _columns(readers, name)], arrival_us[wanted], log, progress)
         ends[name] = log.end(name)
     return ends
+
+
+def _next_us(published_us: int | None, since: datetime | None) -> int:
+    """The first moment whose events are wanted and not published yet."""
+    after_us = NEVER if published_us is None else published_us
+    return max(after_us + 1, NEVER if since is None else to_epoch_us(since))
 
 
 def _readers(views: Iterable[FeatureView]) -> dict[str, list[FeatureView]]:
@@ -62,10 +55,3 @@ def _readers(views: Iterable[FeatureView]) -> dict[str, list[FeatureView]]:
 def _columns(views: list[FeatureView], name: str) -> list[str]:
     """The columns that any view reads from a source."""
     return list(dict.fromkeys(column for view in views for column in stream_columns(view, view.find_source(name))))
-
-
-def _arrival(view: FeatureView, name: str, table: pd.DataFrame) -> pd.Series:
-    """When each event becomes known."""
-    source = view.find_source(name)
-    moment = table[source.available_at or source.event_time]
-    return moment + pd.Timedelta(source.delay_us, unit="us") if source.delay else moment

@@ -50,7 +50,7 @@ def gather(
     dataset = resolve(usecase.dataset, workspace, settings)
     origin: Origin | Path = dataset if data is None else data
     loaded = load_trips(origin, workspace, settings, since, until, progress)
-    zones = _zones(usecase, dataset, data, workspace, settings, zone_table)
+    zones = _zones(dataset, data, workspace, settings, zone_table)
     first = loaded.table["pickup_at"].iloc[0].to_pydatetime() if since is None else since
     before = _history(usecase, dataset, workspace, settings, first)
     trips = loaded.table if before is None else pd.concat([before, loaded.table], ignore_index=True)
@@ -73,7 +73,6 @@ def _history(
 
 
 def _zones(
-    usecase: UseCase,
     origin: Origin,
     data: Path | None,
     workspace: Workspace,

@@ -1,6 +1,7 @@
 """Feature views by name, with the tables they are made of: what `bottega features` works on."""
 
 import contextlib
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,15 @@ import numpy as np
 from bottega.errors import Conflict, InvalidInput, NotFound
 from bottega.eventlog import open_log
 from bottega.features.catalogue import Statistics, statistics
+from bottega.features.definition import Definition
+from bottega.features.entity import key_range
+from bottega.features.external import ExternalView, ask_now
 from bottega.features.lineage import Edge, lineage
 from bottega.features.online import OnlineStore
 from bottega.features.parity import Parity, parity
 from bottega.features.provenance import Provenance, provenance
 from bottega.features.refs import View, resolve, views_by_name
+from bottega.features.static import StaticView
 from bottega.features.store import OfflineStore
 from bottega.features.updater import Updated, Updater
 from bottega.features.view import FeatureView
@@ -41,19 +46,42 @@ def find_view(usecase: UseCase, name: str) -> View:
 def find_windowed(usecase: UseCase, name: str) -> FeatureView:
     """The windowed view of that name; InvalidInput where it is of another kind."""
     found = find_view(usecase, name)
-    if not isinstance(found, FeatureView):
-        raise InvalidInput(f"{name} has no windows: its values do not change with the moment.")
+    if isinstance(found, ExternalView):
+        raise InvalidInput(
+            f"{name} has no windows: no event or tile stands behind its values, its service is asked for them.",
+            next_step=f"Ask it: 'bottega features lookup {name} KEY --at TIME'.",
+        )
+    if isinstance(found, StaticView):
+        raise _is_static(found)
     return found
 
 
-def entity_keys(view: FeatureView, texts: Sequence[str]) -> tuple[int | str, ...]:
-    """An entity's keys from text, in the type that the entity declares."""
-    if view.entity.dtype == "string":
+def _is_static(view: StaticView) -> InvalidInput:
+    return InvalidInput(
+        f"{view.name} has no windows: its values, from the table {view.source!r}, are the same at every moment.",
+        next_step=f"See them with 'bottega features stats {view.name}'.",
+    )
+
+
+def entity_keys(view: View, texts: Sequence[str]) -> tuple[int | str, ...]:
+    """An entity's keys from text, in the type that the entity declares; InvalidInput where they are not of it."""
+    entity = view.entity
+    if len(texts) != len(entity.keys):
+        raise InvalidInput(
+            f"{view.name} was given {len(texts)} keys.", next_step=f"Its keys are {', '.join(entity.keys) or 'none'}."
+        )
+    if entity.dtype == "string":
         return tuple(texts)
+    least, greatest = key_range(entity.dtype)
     for text in texts:
-        if not text.lstrip("-").isdecimal():
+        if not re.fullmatch(r"-?[0-9]{1,20}", text):
             raise InvalidInput(
-                f"The key {text!r} is no whole number.", next_step=f"{view.entity.name} has {view.entity.dtype} keys."
+                f"The key {text!r} is no whole number.", next_step=f"{entity.name} has {entity.dtype} keys."
+            )
+        if not least <= int(text) <= greatest:
+            raise InvalidInput(
+                f"The key {text} is out of the range of {entity.name}'s {entity.dtype} keys.",
+                next_step=f"They lie between {least} and {greatest}.",
             )
     return tuple(int(text) for text in texts)
 
@@ -134,7 +162,6 @@ def publish_events(
 def update_views(
     usecase: UseCase,
     workspace: Workspace,
-    settings: Settings,
     log: str | None = None,
     until_end: bool = False,
     progress: Progress = silent,
@@ -188,17 +215,44 @@ def _key_sets(usecase: UseCase) -> list[tuple[FeatureView, tuple[str, ...]]]:
     return list(dict.fromkeys((r.view, r.keys) for r in found if isinstance(r.view, FeatureView)))
 
 
+def not_compared(usecase: UseCase) -> tuple[str, ...]:
+    """The views that the use case reads and `check_parity` leaves out: services, which both sides ask."""
+    found = resolve(usecase.recipe.references, usecase.views)
+    return tuple(dict.fromkeys(r.view.name for r in found if isinstance(r.view, ExternalView)))
+
+
+def find_held(store: OnlineStore, name: str) -> Definition:
+    """The definition of a view that the store holds, declared or not; NotFound says which there are."""
+    held = {definition.view: definition for definition in store.definitions()}
+    if name not in held:
+        raise NotFound(
+            f"The online store holds no view {name!r}.", next_step=f"It holds: {', '.join(held) or 'nothing'}."
+        )
+    return held[name]
+
+
 class EntityValues(msgspec.Struct, frozen=True):
-    """One entity's online values at a moment (None: null), and how old the newest event behind them is, in seconds."""
+    """One entity's online values at a moment (None: null), and how old the newest event behind them is, in seconds.
+
+    There is no age where a service was asked.
+    """
 
     values: dict[str, float | None]
     age_s: float | None
 
 
 def read_now(
-    workspace: Workspace, settings: Settings, view: FeatureView, keys: Sequence[int | str], at_us: int
+    workspace: Workspace, settings: Settings, view: View, keys: tuple[int | str, ...], at_us: int
 ) -> EntityValues:
-    """A view's online values for one entity at a moment."""
+    """A view's values for one entity at a moment, from the online store, or from the service of an external view.
+
+    Raises Unavailable where the service does not answer, InvalidInput for a static view.
+    """
+    if isinstance(view, ExternalView):
+        said = ask_now(view, keys, at_us, settings.endpoints)
+        return EntityValues({name: _known(value) for name, value in said.items()}, None)
+    if isinstance(view, StaticView):
+        raise _is_static(view)
     columns = tuple(np.array([key], object if isinstance(key, str) else np.int64) for key in keys)
     found = OnlineStore(workspace.online).read(view.name, columns, np.array([at_us]))
     return EntityValues(
@@ -241,7 +295,7 @@ class StoreState(msgspec.Struct, frozen=True):
         return f"The online store has seen events that were known until {self.seen_until}{promise}. Refused: {refused}."
 
 
-def store_state(workspace: Workspace, settings: Settings, view: View) -> StoreState:
+def store_state(workspace: Workspace, view: View) -> StoreState:
     """How far the online store has come with a view."""
     store = OnlineStore(workspace.online)
     if not isinstance(view, FeatureView):
