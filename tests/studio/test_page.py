@@ -115,7 +115,7 @@ def test_a_workspace_that_is_a_file_is_refused(page: Page, tmp_path: Path) -> No
 def test_the_features_panel_explains_a_value_and_replays_a_day(page: Page, workspace: Workspace) -> None:
     since, until = (parse_time(f"2024-03-0{day}", CITY_TIMEZONE) for day in (4, 6))
     publish_events(find("eta"), workspace, Settings(), since, until)
-    update_views(find("eta"), workspace, Settings(), until_end=True)
+    update_views(find("eta"), workspace, until_end=True)
     test = page(workspace.root, "Features")
     assert not test.exception
     body = html(test)
