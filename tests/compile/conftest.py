@@ -1,14 +1,23 @@
 """A small ETA-like package of each kind, made by hand, and the artefacts compiled from them."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
+import tvm
 import xgboost
 
+from bottega.compile import library, native, onnx_engine
 from bottega.compile.build import build_artifact
+from bottega.compile.join import join
+from bottega.compile.lower import import_onnx, lower
+from bottega.compile.native import llvm_target
+from bottega.compile.schedule import schedule
+from bottega.compile.target import LEVELS, Target, cpu_features, host, named
 from bottega.features.plan import (
     Bucket,
     Calendar,
@@ -179,3 +188,45 @@ def network_artifact(network_package: Path, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("repository") / "eta" / "2"
     build_artifact(network_package, folder, version="2", key=KEY, measure=False)
     return folder
+
+
+def run_native(model: bytes, inputs: dict[str, np.ndarray], folder: Path, target: Target) -> list[np.ndarray]:
+    """The outputs of an ONNX model of these exact shapes as one native function."""
+    graph = import_onnx(onnx.load_model_from_string(model), {name: array.shape for name, array in inputs.items()})
+    joined = join(schedule(lower(graph, llvm_target(target)), target), "network")
+    path = folder / f"{target.level}{len(list(folder.iterdir()))}.so"
+    native.build(tvm.IRModule({"network": joined.function}), target, path)
+    constants = [library.aligned_copy(array) for array in joined.constants.values()]
+    results = joined.function.params[len(inputs) + len(constants) :]
+    outputs = [library.aligned(tuple(int(size) for size in result.shape), str(result.dtype)) for result in results]
+    arguments = [*map(library.aligned_copy, inputs.values()), *constants, *outputs]
+    library.load(path)("network")(*map(library.tensor, arguments))
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def levels() -> list[Target]:
+    """Every x86-64 level that this CPU runs; elsewhere the machine's own target."""
+    here = host()
+    return [named(level) for level, needed in LEVELS.items() if needed <= cpu_features()] or [here]
+
+
+@pytest.fixture
+def agrees_with_onnx_runtime(
+    levels: list[Target], tmp_path: Path
+) -> Callable[[bytes, dict[str, np.ndarray]], list[np.ndarray]]:
+    """A check that a model answers as ONNX Runtime does, compiled for each level; it returns what was expected."""
+
+    def check(model: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        session = onnx_engine.open_session(model)
+        expected, names = session.run(None, inputs), [output.name for output in session.get_outputs()]
+        for target in levels:
+            answers = run_native(model, inputs, tmp_path, target)
+            for name, answer, right in zip(names, answers, expected, strict=True):
+                assert answer.dtype == right.dtype
+                typical = float(np.abs(right[np.isfinite(right)]).max(initial=1e-6))
+                what = f"{name} on {target.level}"
+                np.testing.assert_allclose(answer, right, rtol=2e-5, atol=typical * 4e-6, err_msg=what)
+        return expected
+
+    return check

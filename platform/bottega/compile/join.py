@@ -26,9 +26,10 @@ class Joined:
 
 @dataclass
 class _Chain:
-    """What is known while walking `main`: the buffer of each value."""
+    """What is known while walking `main`: the buffer of each value, and the values of each tuple."""
 
     buffers: dict[Var, tirx.Buffer] = field(default_factory=dict)
+    tuples: dict[Var, list[tirx.Buffer]] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     constant_buffers: list[tirx.Buffer] = field(default_factory=list)
     between: list[tirx.Buffer] = field(default_factory=list)
@@ -47,18 +48,19 @@ def join(module: tvm.IRModule, name: str) -> Joined:
     bindings = [binding for block in main.body.blocks for binding in block.bindings]
     outputs = _outputs(main, bindings)
     for binding in bindings:
-        _append(chain, module, binding, outputs)
+        _append(chain, module, binding)
     results: list[tirx.Buffer] = []
     for output in outputs:
         results.append(_result(chain, output, [*inputs, *results]))
+    between = [buffer for buffer in chain.between if not any(buffer.same_as(result) for result in results)]
     body = tirx.SeqStmt(chain.bodies) if len(chain.bodies) > 1 else chain.bodies[0]
-    root = s_tir.SBlock([], [], [], "root", body, alloc_buffers=chain.between)
+    root = s_tir.SBlock([], [], [], "root", body, alloc_buffers=between)
     function = tirx.PrimFunc([*inputs, *chain.constant_buffers, *results], s_tir.SBlockRealize([], True, root))
     attributes = {"global_symbol": name, "tirx.noalias": True, "s_tir": True}
     return Joined(function.with_attrs(attributes), chain.constants)
 
 
-def _outputs(main: relax.Function, bindings: list[relax.Binding]) -> list[Var]:
+def _outputs(main: relax.Function, bindings: list[relax.Binding]) -> list[relax.Expr]:
     """The values that `main` returns."""
     result = main.body.body
     for binding in bindings:
@@ -79,20 +81,28 @@ def _result(chain: _Chain, output: relax.Expr, taken: list[tirx.Buffer]) -> tirx
     return result
 
 
-def _append(chain: _Chain, module: tvm.IRModule, binding: relax.Binding, outputs: list[Var]) -> None:
-    """Add one kernel to the chain."""
+def _append(chain: _Chain, module: tvm.IRModule, binding: relax.Binding) -> None:
+    """Add one kernel to the chain, or give a name to what is there."""
     call = binding.value
     if isinstance(call, relax.Tuple):
+        chain.tuples[binding.var] = [_argument(chain, value) for value in call.fields]
+        return
+    if isinstance(call, relax.TupleGetItem):
+        chain.buffers[binding.var] = chain.tuples[call.tuple_value][call.index]
         return
     if getattr(getattr(call, "op", None), "name", "") != "relax.call_tir":
         what = getattr(getattr(call, "op", call), "name", type(call).__name__)
         raise Unsupported(f"The graph holds {what}, which is no kernel.")
-    result = _declare(call.ty_args[0], binding.var.name)
-    chain.buffers[binding.var] = result
-    if not any(binding.var.same_as(output) for output in outputs):
-        chain.between.append(result)
+    kind = call.ty_args[0]
+    several = isinstance(kind, relax.TupleType)
+    results = [_declare(one, binding.var.name) for one in (kind.fields if several else [kind])]
+    if several:
+        chain.tuples[binding.var] = results
+    else:
+        chain.buffers[binding.var] = results[0]
+    chain.between.extend(results)
     kernel = s_tir.renew_defs(module[call.args[0]])
-    arguments = [*(_argument(chain, argument) for argument in call.args[1]), result]
+    arguments = [*(_argument(chain, argument) for argument in call.args[1]), *results]
     chain.bodies.append(_bind(kernel, arguments))
 
 

@@ -24,6 +24,8 @@ from bottega.compile.reductions import schedule_reduction
 from bottega.compile.target import VNNI, Target
 
 Rule = Callable[[Schedule, SBlockRV, Registers], None]
+SCHEDULED = "tirx.is_scheduled"
+"""Attribute of kernels that were written loop by loop."""
 _COSTLY = ("exp", "tanh", "erf", "sigmoid", "sqrt", "log", "pow")
 
 
@@ -42,7 +44,8 @@ def schedule(module: tvm.IRModule, target: Target) -> tvm.IRModule:
     functions = dict(module.functions_items())
     for global_name, function in functions.items():
         if isinstance(function, tirx.PrimFunc):
-            functions[global_name] = elementary.expand(schedule_kernel(function, machine))
+            done = function.attrs and SCHEDULED in function.attrs
+            functions[global_name] = elementary.expand(function if done else schedule_kernel(function, machine))
     return tvm.IRModule(functions)
 
 
@@ -80,12 +83,19 @@ def _inline(sch: Schedule, block: SBlockRV) -> None:
     if axes(sch, block).reductions or not consumers:
         return
     body = sch.get(block).body
+    if _is_padding(body) and any(axes(sch, consumer).reductions for consumer in consumers):
+        return
     if isinstance(body.value, tirx.FloorMod) or (len(consumers) > 1 and not _is_cheap(body)):
         return  # nested remainders (hashes) cost TVM's simplifier exponential time
     try:
         sch.compute_inline(block)
     except ScheduleError:
         return
+
+
+def _is_padding(body: tirx.BufferStore) -> bool:
+    """Whether the value depends on a condition, as the borders of a picture do; a sum must not ask it at every step."""
+    return isinstance(body.value, tvm.ir.Call) and getattr(body.value.op, "name", "") == "prim.if_then_else"
 
 
 def _is_cheap(body: tirx.BufferStore) -> bool:
