@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from bottega.compile.precision import Precision
 from bottega.compile.target import Target
 from bottega.errors import IntegrityError, Unsupported
 from bottega.features.plan import FeaturePlan
@@ -99,6 +100,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Native functions by name, each with the arrays of `constants.npz` that it is called with, in order."""
     run_id: str = ""
     git_commit: str = ""
+    precision: Precision | None = None
+    """What a model in whole numbers costs; none for one in float32."""
     notes: tuple[str, ...] = ()
     """What a reader should know, for example why the network stayed on ONNX Runtime."""
     format: int = FORMAT

@@ -1,6 +1,8 @@
 """ONNX Runtime as an engine: baseline of every measurement, fallback of every artefact. Imported when first needed."""
 
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,20 @@ def session_errors() -> tuple[type[Exception], ...]:
         state.NotImplemented,
         state.RuntimeException,
     )
+
+
+def simplified(content: bytes) -> bytes:
+    """The model after ONNX Runtime's portable rewrites: what is constant folded, normalisation merged with layers."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "simplified.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return path.read_bytes()
 
 
 def model(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
