@@ -164,7 +164,7 @@ def _reached_us(view: FeatureView, name: str, log: EventLog, offset: int) -> int
     if offset < log.begin(name):
         raise Conflict(
             f"The stream of view {view.name!r} stopped at record {offset} of topic {name!r}, which is trimmed away.",
-            next_step="Drop the view (OnlineStore.drop) and materialise all that its windows cover.",
+            next_step=f"Run 'bottega features drop {view.name}', then materialise all that its windows cover.",
         )
     found = next_arrival(view.find_source(name), name, log, offset, log.end(name))
     return None if found is None else found[1]

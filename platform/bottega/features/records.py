@@ -138,7 +138,7 @@ def declare(transaction: Writing, definition: Definition) -> Entry:
     if same is not None and not definition.fits(same.definition):
         raise Conflict(
             f"The online store holds view {definition.view!r} with another tile, key, lateness or aggregation.",
-            next_step="Drop it there (OnlineStore.drop) and materialise it again, or give the new view another name.",
+            next_step=f"Run 'bottega features drop {definition.view}' and materialise it again, or rename this one.",
         )
     number = same.number if same is not None else max((s.number for s in stored), default=0) + 1
     content = msgspec.json.encode(_Stored(number, definition))

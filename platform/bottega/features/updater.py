@@ -118,7 +118,7 @@ class Updater:
             if at > end:
                 raise Conflict(
                     f"The online store has read topic {feed.topic!r} up to record {at}, but the log ends at {end}.",
-                    next_step="Name the log that the store was fed from, or drop its views and materialise them again.",
+                    next_step="Name the log that the store was fed from, or drop its views ('bottega features drop').",
                 )
 
     @property
