@@ -11,13 +11,16 @@ import pytest
 import tvm
 import xgboost
 
-from bottega.compile import library, native, onnx_engine
+from bottega.compile import library, native, onnx_engine, tree_kernels, tree_tables
 from bottega.compile.build import build_artifact
+from bottega.compile.calls import Native, matrix_function
 from bottega.compile.join import join
 from bottega.compile.lower import import_onnx, lower
 from bottega.compile.native import llvm_target
 from bottega.compile.schedule import schedule
 from bottega.compile.target import LEVELS, Target, cpu_features, host, named
+from bottega.compile.tree_tables import Form, form_of
+from bottega.compile.trees import Ensemble
 from bottega.features.plan import (
     Bucket,
     Calendar,
@@ -230,3 +233,28 @@ def agrees_with_onnx_runtime(
         return expected
 
     return check
+
+
+@pytest.fixture(scope="session")
+def compiled_trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Ensemble], dict[str, Callable]]:
+    """Both kernels of an ensemble; each form is compiled once."""
+    built: dict[Form, Callable] = {}
+
+    def compiled(ensemble: Ensemble) -> dict[str, Callable]:
+        form = form_of(ensemble)
+        if form not in built:
+            path = tmp_path_factory.mktemp("trees") / "kernels.so"
+            kernels = {"row_lanes": tree_kernels.row_lanes(form), "tree_lanes": tree_kernels.tree_lanes(form)}
+            native.build(tvm.IRModule(kernels), host(), path)
+            built[form] = library.load(path)
+        tables = {"row_lanes": tree_tables.row_tables(ensemble), "tree_lanes": tree_tables.tree_tables(ensemble)}
+        arguments = {
+            name: tuple(library.tensor(library.aligned_copy(array)) for array in arrays)
+            for name, arrays in tables.items()
+        }
+        return {
+            name: matrix_function(Native(built[form](name), arguments[name]), ensemble.features, ensemble.outputs)
+            for name in tables
+        }
+
+    return compiled

@@ -11,7 +11,7 @@ from bottega.compile.functions import add_functions
 from bottega.compile.manifest import Bucket
 from bottega.compile.program import Program
 from bottega.compile.target import Target
-from bottega.compile.trees import read_xgboost
+from bottega.compile.xgboost_trees import read_xgboost
 from bottega.errors import InvalidData, InvalidInput, Unsupported
 from bottega.training.package import ModelPackage
 

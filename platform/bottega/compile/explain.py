@@ -12,7 +12,9 @@ from bottega.compile.native import llvm_target
 from bottega.compile.network import entry, size_for
 from bottega.compile.schedule import schedule
 from bottega.compile.target import Target, host
-from bottega.compile.trees import Ensemble, read_xgboost
+from bottega.compile.tree_tables import COMPLETE_DEPTH, form_of
+from bottega.compile.trees import Ensemble
+from bottega.compile.xgboost_trees import read_xgboost
 from bottega.training.package import ModelPackage
 
 
@@ -52,14 +54,13 @@ def _without_weights(graph: onnx.GraphProto) -> str:
 
 
 def _trees(ensemble: Ensemble, target: Target) -> dict[str, str]:
-    kernels = {
-        "row_lanes": tree_kernels.row_lanes(ensemble.depth, ensemble.features),
-        "tree_lanes": tree_kernels.tree_lanes(ensemble.depth, ensemble.features),
-    }
-    padded = ensemble.leaf.size
+    form = form_of(ensemble)
+    kernels = {"row_lanes": tree_kernels.row_lanes(form), "tree_lanes": tree_kernels.tree_lanes(form)}
+    layout = "complete trees" if form.complete else f"deeper than {COMPLETE_DEPTH}, in their own shape"
     tables = (
-        f"{ensemble.outputs} x {ensemble.trees} trees of depth {ensemble.depth} on {ensemble.features} features\n"
-        f"feature, threshold, missing_left {ensemble.feature.shape}, leaf {ensemble.leaf.shape}: {padded} leaves"
+        f"{ensemble.trees} trees of depth {ensemble.depth} with {len(ensemble.child)} nodes: {layout}\n"
+        f"{ensemble.features} features as {form.numbers} columns of numbers and {form.codes} of categories, "
+        f"{form.sums} sums in {form.dtype}, link {form.link}"
     )
     scripts = {name: kernel.script() for name, kernel in kernels.items()}
     return {"tables": tables, **scripts, "assembly": _assembly(tvm.IRModule(kernels), llvm_target(target))}

@@ -1,155 +1,210 @@
-"""Tree walks as TIR kernels: SIMD over rows for large batches, over trees for single requests.
+"""Tree walks as TIR kernels: SIMD over rows for large batches, over trees for few rows.
 
-Both walk complete trees without a branch: `node = 2 * node + 1 + (value >= threshold)`. A missing value needs no test
-on the way: each row is laid out twice, once with NaN as -inf and once as +inf, and a node reads the copy that sends
-NaN to its default side. Both add the leaves in tree order, so they agree with XGBoost and with each other bit for bit.
-The tables are inputs, so one kernel serves every model of its depth and its number of features.
+No walk has a branch. In complete trees a step is `node = 2 * node + 1 + right`; trees that are deeper than
+`COMPLETE_DEPTH` keep their shape, and a step reads where the children are. Both kernels add the leaves of a sum in
+tree order, so they agree with XGBoost and with each other bit for bit. The tables are inputs: one kernel serves every
+model of its form.
 """
 
-import numpy as np
 import tvm
 from tvm.script import tirx as T
 
 from bottega.compile.program import Program
+from bottega.compile.tree_steps import Form, Walk, code, linked, number
+from bottega.compile.tree_tables import LANES, form_of, row_tables, tree_tables
 from bottega.compile.trees import Ensemble
-
-LANES = 32
-"""Rows or trees walked side by side: two AVX-512 registers, or four AVX2 ones."""
-
 
 NAMES = ("row_lanes", "tree_lanes")
 
 
 def add_trees(program: Program, ensemble: Ensemble) -> None:
     """Add both kernels, with the ensemble's tables as their constants."""
-    depth, features = ensemble.depth, ensemble.features
-    program.add("row_lanes", row_lanes(depth, features), row_tables(ensemble))
-    program.add("tree_lanes", tree_lanes(depth, features), tree_tables(ensemble))
+    form = form_of(ensemble)
+    program.add("row_lanes", row_lanes(form), row_tables(ensemble))
+    program.add("tree_lanes", tree_lanes(form), tree_tables(ensemble))
 
 
-def row_lanes(depth: int, features: int) -> tvm.tirx.PrimFunc:
-    """A kernel that walks each tree with `LANES` rows at once."""
-    nodes = (1 << depth) - 1
+def row_lanes(form: Form) -> tvm.tirx.PrimFunc:
+    """A kernel that walks each tree with `LANES` rows at once.
+
+    Rows are prepared in tiles, so that a tree meets many rows while its nodes are in the cache.
+    """
+    blocks, tile_rows, finish = form.blocks, form.blocks * LANES, _finish(form)
 
     @T.prim_func(s_tir=True)
-    def kernel(x: T.handle, f: T.handle, t: T.handle, v: T.handle, b: T.handle, y: T.handle):  # type: ignore[no-untyped-def]
+    def kernel(  # type: ignore[no-untyped-def]
+        x: T.handle,
+        source: T.handle,
+        floor: T.handle,
+        fill: T.handle,
+        categories: T.handle,
+        bits: T.handle,
+        base: T.handle,
+        start: T.handle,
+        root: T.handle,
+        steps: T.handle,
+        column: T.handle,
+        threshold: T.handle,
+        child: T.handle,
+        leaf: T.handle,
+        y: T.handle,
+    ):
         T.func_attr({"global_symbol": "row_lanes", "tirx.noalias": True})
-        rows = T.int32()
-        outputs = T.int32()
-        trees = T.int32()
-        X = T.match_buffer(x, (rows, features), "float32")
-        Feature = T.match_buffer(f, (outputs, trees, nodes), "int32")
-        Threshold = T.match_buffer(t, (outputs, trees, nodes), "float32")
-        Leaf = T.match_buffer(v, (outputs, trees, nodes + 1), "float32")
-        Base = T.match_buffer(b, (outputs,), "float32")
-        Y = T.match_buffer(y, (rows, outputs), "float32")
-        for block in range((rows + LANES - 1) // LANES):
-            row = T.alloc_buffer((2 * features, LANES), "float32", scope="local")
+        rows, starts, trees, words = T.int32(), T.int32(), T.int32(), T.int32()
+        nodes, children, leaves = T.int32(), T.int32(), T.int32()
+        X = T.match_buffer(x, (rows, form.features), "float32")
+        Source = T.match_buffer(source, (form.columns,), "int32")
+        Floor = T.match_buffer(floor, (form.columns,), "float32")
+        Fill = T.match_buffer(fill, (form.columns,), "float32")
+        Categories = T.match_buffer(categories, (form.columns,), "int32")
+        Bits = T.match_buffer(bits, (words,), "int32")
+        Base = T.match_buffer(base, (form.sums,), form.dtype)
+        Start = T.match_buffer(start, (starts,), "int32")
+        Root = T.match_buffer(root, (trees,), "int32")
+        Steps = T.match_buffer(steps, (trees,), "int32")
+        Column = T.match_buffer(column, (nodes,), "int32")
+        Threshold = T.match_buffer(threshold, (nodes,), "float32")
+        Child = T.match_buffer(child, (children,), "int32")
+        Leaf = T.match_buffer(leaf, (leaves, form.width), "float32")
+        Y = T.match_buffer(y, (rows, form.outputs), "float32")
+        walk = T.meta_var(Walk(form, 1, Bits, Column, Threshold, Child))
+        for tile in range((rows + tile_rows - 1) // tile_rows):
+            row = T.alloc_buffer((blocks, form.columns, LANES), "float32", scope="local")
             node = T.alloc_buffer((LANES,), "int32", scope="local")
-            total = T.alloc_buffer((LANES,), "float32", scope="local")
-            for lane in range(LANES):
-                for feature in range(features):
-                    value = X[T.min(block * LANES + lane, rows - 1), feature]
-                    row[feature, lane] = T.Select(T.isnan(value), T.float32(-np.inf), value)
-                    row[features + feature, lane] = T.Select(T.isnan(value), T.float32(np.inf), value)
-            for output in range(outputs):
-                for lane in T.vectorized(LANES):
-                    total[lane] = Base[output]
-                for tree in range(trees):
-                    for lane in T.vectorized(LANES):
-                        node[lane] = 0
-                    for _ in T.unroll(depth):
+            total = T.alloc_buffer((blocks, form.sums, LANES), form.dtype, scope="local")
+            filled: T.let = T.min(blocks, (rows - tile * tile_rows + LANES - 1) // LANES)
+            for block, lane in T.grid(filled, LANES):
+                at: T.let = T.min(tile * tile_rows + block * LANES + lane, rows - 1)
+                for i in range(form.numbers):
+                    row[block, i, lane] = number(X[at, Source[i]], Floor[i], Fill[i])
+                for i in range(form.numbers, form.columns):
+                    row[block, i, lane] = code(form, X[at, Source[i]], Categories[i])
+                for i in range(form.sums):
+                    total[block, i, lane] = Base[i]
+            for group in range(starts - 1):
+                for tree in range(Start[group], Start[group + 1]):
+                    for block in range(filled):
                         for lane in T.vectorized(LANES):
-                            node[lane] = (
-                                2 * node[lane]
-                                + 1
-                                + T.Cast(
-                                    "int32",
-                                    row[Feature[output, tree, node[lane]], lane] >= Threshold[output, tree, node[lane]],
+                            node[lane] = walk.top(tree, Root[tree], row, block, lane)
+                        for _ in T.unroll(form.depth - form.top) if form.complete else T.serial(Steps[tree]):
+                            for lane in T.vectorized(LANES):
+                                node[lane] = walk.step(tree, node[lane], 0, row, block, lane)
+                        for k in range(form.width):
+                            for lane in T.vectorized(LANES):
+                                total[block, group + k, lane] = total[block, group + k, lane] + T.Cast(
+                                    form.dtype, Leaf[walk.leaf(tree, node[lane], 0), k]
                                 )
-                            )
-                    for lane in T.vectorized(LANES):
-                        total[lane] = total[lane] + Leaf[output, tree, node[lane] - nodes]
-                for lane in range(LANES):
-                    if block * LANES + lane < rows:
-                        Y[block * LANES + lane, output] = total[lane]
+            for block, lane in T.grid(filled, LANES):
+                if tile * tile_rows + block * LANES + lane < rows:
+                    finish(Y, tile * tile_rows + block * LANES + lane, total, block, lane)
 
     return kernel
 
 
-def tree_lanes(depth: int, features: int) -> tvm.tirx.PrimFunc:
+def tree_lanes(form: Form) -> tvm.tirx.PrimFunc:
     """A kernel that walks `LANES` trees at once with one row."""
-    nodes = (1 << depth) - 1
+    finish = _finish(form)
 
     @T.prim_func(s_tir=True)
-    def kernel(x: T.handle, f: T.handle, t: T.handle, v: T.handle, b: T.handle, y: T.handle):  # type: ignore[no-untyped-def]
+    def kernel(  # type: ignore[no-untyped-def]
+        x: T.handle,
+        source: T.handle,
+        floor: T.handle,
+        fill: T.handle,
+        categories: T.handle,
+        bits: T.handle,
+        base: T.handle,
+        start: T.handle,
+        root: T.handle,
+        steps: T.handle,
+        column: T.handle,
+        threshold: T.handle,
+        child: T.handle,
+        leaf: T.handle,
+        y: T.handle,
+    ):
         T.func_attr({"global_symbol": "tree_lanes", "tirx.noalias": True})
-        rows = T.int32()
-        outputs = T.int32()
-        groups = T.int32()
-        X = T.match_buffer(x, (rows, features), "float32")
-        Feature = T.match_buffer(f, (outputs, groups, nodes, LANES), "int32")
-        Threshold = T.match_buffer(t, (outputs, groups, nodes, LANES), "float32")
-        Leaf = T.match_buffer(v, (outputs, groups, nodes + 1, LANES), "float32")
-        Base = T.match_buffer(b, (outputs,), "float32")
-        Y = T.match_buffer(y, (rows, outputs), "float32")
-        for i in range(rows):
-            row = T.alloc_buffer((2 * features,), "float32", scope="local")
+        rows, starts, groups, words = T.int32(), T.int32(), T.int32(), T.int32()
+        nodes, children, leaves = T.int32(), T.int32(), T.int32()
+        X = T.match_buffer(x, (rows, form.features), "float32")
+        Source = T.match_buffer(source, (form.columns,), "int32")
+        Floor = T.match_buffer(floor, (form.columns,), "float32")
+        Fill = T.match_buffer(fill, (form.columns,), "float32")
+        Categories = T.match_buffer(categories, (form.columns,), "int32")
+        Bits = T.match_buffer(bits, (words,), "int32")
+        Base = T.match_buffer(base, (form.sums,), form.dtype)
+        Start = T.match_buffer(start, (starts,), "int32")
+        Root = T.match_buffer(root, (groups, LANES), "int32")
+        Steps = T.match_buffer(steps, (groups,), "int32")
+        Column = T.match_buffer(column, (nodes,), "int32")
+        Threshold = T.match_buffer(threshold, (nodes,), "float32")
+        Child = T.match_buffer(child, (children,), "int32")
+        Leaf = T.match_buffer(leaf, (leaves, form.width), "float32")
+        Y = T.match_buffer(y, (rows, form.outputs), "float32")
+        walk = T.meta_var(Walk(form, LANES, Bits, Column, Threshold, Child))
+        for r in range(rows):
+            row = T.alloc_buffer((1, form.columns, 1), "float32", scope="local")
             node = T.alloc_buffer((LANES,), "int32", scope="local")
-            leaf = T.alloc_buffer((LANES,), "float32", scope="local")
-            total = T.alloc_buffer((1,), "float32", scope="local")
-            for feature in range(features):
-                row[feature] = T.Select(T.isnan(X[i, feature]), T.float32(-np.inf), X[i, feature])
-                row[features + feature] = T.Select(T.isnan(X[i, feature]), T.float32(np.inf), X[i, feature])
-            for output in range(outputs):
-                total[0] = Base[output]
-                for group in range(groups):
+            value = T.alloc_buffer((LANES,), "float32", scope="local")
+            total = T.alloc_buffer((1, form.sums, 1), form.dtype, scope="local")
+            for i in range(form.numbers):
+                row[0, i, 0] = number(X[r, Source[i]], Floor[i], Fill[i])
+            for i in range(form.numbers, form.columns):
+                row[0, i, 0] = code(form, X[r, Source[i]], Categories[i])
+            for i in range(form.sums):
+                total[0, i, 0] = Base[i]
+            for s in range(starts - 1):
+                for group in range(Start[s], Start[s + 1]):
                     for lane in T.vectorized(LANES):
-                        node[lane] = 0
-                    for _ in T.unroll(depth):
+                        node[lane] = walk.root(Root[group, lane])
+                    for _ in T.unroll(form.depth) if form.complete else T.serial(Steps[group]):
                         for lane in T.vectorized(LANES):
-                            node[lane] = (
-                                2 * node[lane]
-                                + 1
-                                + T.Cast(
-                                    "int32",
-                                    row[Feature[output, group, node[lane], lane]]
-                                    >= Threshold[output, group, node[lane], lane],
-                                )
-                            )
+                            node[lane] = walk.step(group, node[lane], lane, row, 0, 0)
                     for lane in T.vectorized(LANES):
-                        leaf[lane] = Leaf[output, group, node[lane] - nodes, lane]
-                    for lane in T.unroll(LANES):
-                        total[0] = total[0] + leaf[lane]
-                Y[i, output] = total[0]
+                        node[lane] = walk.leaf(group, node[lane], lane)
+                    if form.wide:
+                        for lane, k in T.grid(LANES, form.width):
+                            total[0, k, 0] = total[0, k, 0] + T.Cast(form.dtype, Leaf[node[lane], k])
+                    else:
+                        for lane in T.vectorized(LANES):
+                            value[lane] = Leaf[node[lane], 0]
+                        for lane in T.unroll(LANES):
+                            total[0, s, 0] = total[0, s, 0] + T.Cast(form.dtype, value[lane])
+            finish(Y, r, total, 0, 0)
 
     return kernel
 
 
-def row_tables(ensemble: Ensemble) -> list[np.ndarray]:
-    """The tables of `row_lanes`, in the order of its arguments."""
-    return [_copies(ensemble), ensemble.threshold, ensemble.leaf, ensemble.base]
+def _finish(form: Form):  # type: ignore[no-untyped-def]
+    """Writes a row's answer, given its sums."""
+    dtype, zero = form.dtype, (lambda: T.Cast(form.dtype, T.float32(0)))
 
+    @T.inline
+    def each(Y, r, total, block, lane):
+        for k in range(form.sums):
+            Y[r, k] = T.Cast("float32", linked(form.link, total[block, k, lane], dtype))
 
-def tree_tables(ensemble: Ensemble) -> list[np.ndarray]:
-    """The tables of `tree_lanes`: trees side by side in groups of `LANES`, filled up with trees of zero."""
-    return [
-        _side_by_side(_copies(ensemble), 0),
-        _side_by_side(ensemble.threshold, np.inf),
-        _side_by_side(ensemble.leaf, 0.0),
-        ensemble.base,
-    ]
+    @T.inline
+    def softmax(Y, r, total, block, lane):
+        largest = T.alloc_buffer((1,), dtype, scope="local")
+        powers = T.alloc_buffer((1,), dtype, scope="local")
+        largest[0] = total[block, 0, lane]
+        for k in range(1, form.sums):
+            largest[0] = T.max(largest[0], total[block, k, lane])
+        powers[0] = zero()
+        for k in range(form.sums):
+            total[block, k, lane] = T.exp(total[block, k, lane] - largest[0])
+            powers[0] = powers[0] + total[block, k, lane]
+        for k in range(form.sums):
+            Y[r, k] = T.Cast("float32", total[block, k, lane] / powers[0])
 
+    @T.inline
+    def argmax(Y, r, total, block, lane):
+        best = T.alloc_buffer((1,), "int32", scope="local")
+        best[0] = 0
+        for k in range(1, form.sums):
+            if total[block, k, lane] > total[block, best[0], lane]:
+                best[0] = k
+        Y[r, 0] = T.Cast("float32", best[0])
 
-def _copies(ensemble: Ensemble) -> np.ndarray:
-    """Feature numbers that choose the copy of the row: NaN as -inf goes left, NaN as +inf goes right."""
-    return np.where(ensemble.missing_left, ensemble.feature, ensemble.feature + ensemble.features).astype(np.int32)
-
-
-def _side_by_side(table: np.ndarray, fill: float) -> np.ndarray:
-    """(outputs, trees, width) to (outputs, groups, width, LANES)."""
-    outputs, trees, width = table.shape
-    groups = -(-trees // LANES)
-    padded = np.full((outputs, groups * LANES, width), fill, table.dtype)
-    padded[:, :trees] = table
-    return np.ascontiguousarray(padded.reshape(outputs, groups, LANES, width).transpose(0, 1, 3, 2))
+    return {"softmax": softmax, "argmax": argmax}.get(form.link, each)
