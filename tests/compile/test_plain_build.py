@@ -17,7 +17,7 @@ from bottega.compile.manifest import read_manifest
 from bottega.compile.onnx_engine import open_session
 from bottega.compile.plain_build import build_plain
 from bottega.compile.runtime import CONSTANTS, KERNELS, Artifact
-from bottega.compile.trees import read_xgboost
+from bottega.compile.xgboost_trees import read_xgboost
 from bottega.errors import Conflict, IntegrityError, InvalidData, InvalidInput, Unsupported
 
 USERS, ITEMS, BUCKETS = 20, 60, (1, 4, 16)
