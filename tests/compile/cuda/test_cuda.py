@@ -4,10 +4,7 @@ import os
 import subprocess
 
 import numpy as np
-import onnx.helper as helper
-import onnx.numpy_helper as numpy_helper
 import pytest
-from onnx import TensorProto
 
 from bottega.compile import cuda_toolkit
 from bottega.compile.cubin import architectures, require_cubin
@@ -16,41 +13,11 @@ from bottega.compile.cuda_artifact import WEIGHTS
 from bottega.errors import Conflict, IntegrityError, InvalidInput, Unsupported
 
 
-def toolkit_or_skip():
-    try:
-        return cuda_toolkit.find_toolkit()
-    except Unsupported as error:
-        pytest.skip(f"no CUDA toolkit: {error}")
-
-
-def small_model(first="batch"):
-    """Two inputs, ids looked up in a table and numbers, joined and passed through two layers."""
-    random = np.random.default_rng(3)
-    weights = {
-        "table": random.standard_normal((50, 32), np.float32),
-        "w1": random.standard_normal((32, 64), np.float32) / 6,
-        "w2": random.standard_normal((64, 2), np.float32) / 8,
-    }
-    nodes = [
-        helper.make_node("Gather", ["table", "id"], ["row"]),
-        helper.make_node("Add", ["row", "numbers"], ["sum"]),
-        helper.make_node("MatMul", ["sum", "w1"], ["h1"]),
-        helper.make_node("Relu", ["h1"], ["h2"]),
-        helper.make_node("MatMul", ["h2", "w2"], ["y"]),
-    ]
-    value = helper.make_tensor_value_info
-    inputs = [value("id", TensorProto.INT64, [first]), value("numbers", TensorProto.FLOAT, [first, 32])]
-    initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
-    graph = helper.make_graph(nodes, "g", inputs, [value("y", TensorProto.FLOAT, [first, 2])], initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
-
-
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    toolkit_or_skip()
+def built(toolkit, small_graph, tmp_path_factory):
     before = dict(os.environ)
     out = tmp_path_factory.mktemp("cuda") / "small"
-    manifest = build_cuda(small_model(), [16, 1], "fp32", "sm_90", out)
+    manifest = build_cuda(small_graph(), [16, 1], "fp32", "sm_90", out)
     assert dict(os.environ) == before
     return out, manifest
 
@@ -87,14 +54,14 @@ def test_interface_is_in_the_manifest(built):
     assert [(port.name, port.shape) for port in manifest.outputs] == [("y", (-1, 2))]
 
 
-def test_an_artefact_is_not_replaced(built):
+def test_an_artefact_is_not_replaced(built, small_graph):
     with pytest.raises(Conflict):
-        build_cuda(small_model(), [1], "fp32", "sm_90", built[0])
+        build_cuda(small_graph(), [1], "fp32", "sm_90", built[0])
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_100"])
-def test_architecture_is_read_from_what_nvcc_makes(arch, tmp_path):
-    toolkit, source, made = toolkit_or_skip(), tmp_path / "one.cu", tmp_path / "one.cubin"
+def test_architecture_is_read_from_what_nvcc_makes(arch, toolkit, tmp_path):
+    source, made = tmp_path / "one.cu", tmp_path / "one.cubin"
     source.write_text("__global__ void one(int* p) { *p = 1; }")
     subprocess.run([toolkit.nvcc, "--cubin", "-arch", arch, "-o", made, source], check=True)
     assert architectures(made) == (arch,)
@@ -107,10 +74,10 @@ def test_cuda_source_is_no_machine_code(tmp_path):
         require_cubin(library, "sm_90")
 
 
-def test_without_a_toolkit_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_a_toolkit_the_extra_is_named(small_graph, tmp_path, monkeypatch):
     monkeypatch.setattr(cuda_toolkit, "_roots", lambda: iter([tmp_path]))
     with pytest.raises(Unsupported, match=r"nvcc and libcudart.*bottega\[cuda\]"):
-        build_cuda(small_model(), [1], "fp32", "sm_90", tmp_path / "out")
+        build_cuda(small_graph(), [1], "fp32", "sm_90", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -123,12 +90,12 @@ def test_without_a_toolkit_the_extra_is_named(tmp_path, monkeypatch):
         ([1], "fp32", "sm_13", "'sm_13' is no GPU"),
     ],
 )
-def test_wrong_orders_are_refused(buckets, precision, arch, words, tmp_path):
+def test_wrong_orders_are_refused(buckets, precision, arch, words, small_graph, tmp_path):
     with pytest.raises(InvalidInput, match=words):
-        build_cuda(small_model(), buckets, precision, arch, tmp_path / "out")
+        build_cuda(small_graph(), buckets, precision, arch, tmp_path / "out")
 
 
-def test_errors_of_the_worker_are_raised_here(tmp_path):
+def test_errors_of_the_worker_are_raised_here(small_graph, tmp_path):
     with pytest.raises(Unsupported, match="No input has a batch axis"):
-        build_cuda(small_model(first=4), [1], "fp32", "cpu", tmp_path / "out")
+        build_cuda(small_graph(first=4), [1], "fp32", "cpu", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
