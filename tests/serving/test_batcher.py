@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bottega.features.plan import Columns
-from bottega.serving.batcher import Batcher
+from bottega.serving.batcher import Batcher, QueueFull
 
 
 class Squares:
@@ -103,7 +103,7 @@ def test_a_run_that_waits_leaves_the_loop_free_and_answers_each_caller() -> None
         return squares.run(columns)
 
     async def ask() -> list[float]:
-        batcher = Batcher(run, ignore, waits=True)
+        batcher = Batcher(run, ignore, threads=32)
         waiting = [batcher.submit({"x": np.array([x])}, 1) for x in (2.0, 3.0)]
         gone = batcher.submit({"x": np.array([5.0])}, 1)
         await asyncio.sleep(0.01)  # the batch has begun, and the loop still turns
@@ -118,9 +118,42 @@ def test_a_run_that_waits_leaves_the_loop_free_and_answers_each_caller() -> None
 
 def test_a_failure_of_a_run_that_waits_reaches_each_caller() -> None:
     async def ask() -> list[BaseException | Columns]:
-        batcher = Batcher(Squares().run, ignore, waits=True)
+        batcher = Batcher(Squares().run, ignore, threads=32)
         return await asyncio.gather(
             *(batcher.submit({"x": np.array([x])}, 1) for x in (-1.0, 2.0)), return_exceptions=True
         )
 
     assert [type(answer) for answer in asyncio.run(ask())] == [ArithmeticError, ArithmeticError]
+
+
+def test_one_thread_takes_what_came_meanwhile_as_one_batch() -> None:
+    released = threading.Event()
+    squares = Squares()
+
+    def run(columns: Columns) -> Columns:
+        assert released.wait(20)
+        return squares.run(columns)
+
+    async def ask() -> list[float]:
+        batcher = Batcher(run, ignore, threads=1)
+        waiting = [batcher.submit({"x": np.array([1.0])}, 1)]
+        for x in (2.0, 3.0, 4.0):
+            await asyncio.sleep(0.01)
+            waiting.append(batcher.submit({"x": np.array([x])}, 1))
+        released.set()
+        return [(await future)["y"].item() for future in waiting]
+
+    assert asyncio.run(ask()) == [1.0, 4.0, 9.0, 16.0]
+    assert squares.batches == [1, 3]
+
+
+def test_more_rows_than_may_wait_are_refused_and_room_comes_back() -> None:
+    async def ask() -> None:
+        batcher = Batcher(Squares().run, ignore, max_waiting=5)
+        first = batcher.submit({"x": np.ones(4)}, 4)
+        with pytest.raises(QueueFull, match="4 rows wait"):
+            batcher.submit({"x": np.ones(2)}, 2)
+        await first
+        await batcher.submit({"x": np.ones(9)}, 9)  # one large request alone is no queue
+
+    asyncio.run(ask())

@@ -9,9 +9,9 @@ from bottega.errors import InvalidInput
 from bottega.features.plan import FeaturePlan
 from bottega.schema import Field
 from bottega.serving.binary import decode_body
+from bottega.serving.fields import request_columns
 from bottega.serving.protocol import DATATYPES
 from bottega.serving.rows import decode_rows
-from bottega.serving.v2 import request_columns
 
 PLAN = FeaturePlan(
     request=(

@@ -3,12 +3,22 @@
 import os
 import subprocess
 import sys
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bottega.cli.console import JsonOption, WorkspaceOption, open_session, table
 from bottega.errors import InvalidInput
+
+
+class ModelControl(StrEnum):
+    """Who decides what a repository's models are loaded."""
+
+    NONE = "none"
+    POLL = "poll"
+    EXPLICIT = "explicit"
 
 
 def serve(
@@ -18,6 +28,16 @@ def serve(
     host: Annotated[
         str | None, typer.Option("--host", help="Address; another than loopback needs BOTTEGA_TOKEN.")
     ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option("--repository", help="Also serve the plain models of this folder: <model>/<version>/model.onnx."),
+    ] = None,
+    model_control: Annotated[
+        ModelControl,
+        typer.Option(
+            "--model-control", help="none: load all at the start; poll: follow the files; explicit: on demand."
+        ),
+    ] = ModelControl.NONE,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Serve what is deployed, by the Open Inference Protocol V2 and plain JSON, until Ctrl-C or SIGTERM."""
@@ -29,7 +49,7 @@ def serve(
         f"Starting the server of {session.workspace.root} on http://{settings.host}:{settings.http_port}. "
         "Ctrl-C ends it."
     )
-    run(session.workspace, settings.host, settings.http_port)
+    run(session.workspace, settings.host, settings.http_port, None, repository, model_control.value)
 
 
 def predict(

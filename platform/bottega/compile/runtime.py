@@ -84,6 +84,10 @@ class Artifact:
         arrays, rows = self._check(tensors)
         return dict(zip(self._outputs, self._run(arrays, rows), strict=True))
 
+    def check_tensors(self, tensors: Mapping[str, np.ndarray]) -> int:
+        """The rows of the batch; raises InvalidInput as `run` does."""
+        return self._check(tensors)[1]
+
     @property
     def planned(self) -> Planned:
         """The feature plan around the model. Raises Unsupported for a plain model, which has none."""

@@ -11,9 +11,13 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from bottega.errors import Unavailable
 from bottega.features.plan import Columns
 
 WAITING_THREADS = 32
+"""Of a model that waits for a service."""
+MAX_WAITING = 100_000
+"""Rows."""
 
 
 @dataclass(slots=True)
@@ -24,12 +28,17 @@ class _Waiting:
     since_ns: int
 
 
+class QueueFull(Unavailable):
+    """More rows wait for the model than it is allowed to keep waiting."""
+
+
 class Batcher:
     """Collects requests of one model version and runs them together.
 
     `run` takes the joined columns of at most `max_rows` rows, or of one larger request, and returns columns of the
-    same number of rows. It runs on the event loop, so it must be fast; one that `waits`, for a service say, runs in
-    threads of its own. `waited` hears how long each request waited for its batch, in nanoseconds.
+    same number of rows; with `max_rows` 0 requests are never joined. It runs on the event loop, so it must be fast, or
+    in so many `threads` of its own: one for a slow model, several for one that waits for a service. `waited` hears how
+    long each request waited for its batch, in nanoseconds. Where more than `max_waiting` rows wait, QueueFull.
     """
 
     def __init__(
@@ -37,16 +46,24 @@ class Batcher:
         run: Callable[[Columns], Columns],
         waited: Callable[[int], None],
         max_rows: int = 256,
-        waits: bool = False,
+        threads: int = 0,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self._run = run
         self._waited = waited
         self._max_rows = max_rows
+        self._max_waiting = max_waiting
+        self._waiting_rows = 0
         self._queue: list[_Waiting] = []
-        self._threads = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="batch") if waits else None
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="batch") if threads else None
+        self._most_flying, self._flying = threads, 0
+        self.runs = self.run_ns = self.queue_ns = 0
 
     def submit(self, columns: Columns, rows: int) -> asyncio.Future[Columns]:
         """Queue `rows` rows for the end of this loop turn; the future gives their part of the answer."""
+        if self._waiting_rows and self._waiting_rows + rows > self._max_waiting:
+            raise QueueFull(f"{self._waiting_rows} rows wait for the model.", next_step="Try again in a moment.")
+        self._waiting_rows += rows
         loop = asyncio.get_running_loop()
         if not self._queue:
             loop.call_soon(self._flush)
@@ -58,12 +75,16 @@ class Batcher:
         queue, self._queue = self._queue, []
         batch: list[_Waiting] = []
         rows = 0
-        for waiting in queue:
+        for place, waiting in enumerate(queue):
             if waiting.future.done():  # its client has gone
+                self._waiting_rows -= waiting.rows
                 continue
             if batch and rows + waiting.rows > self._max_rows:
                 self._answer(batch)
                 batch, rows = [], 0
+            if self._threads is not None and self._flying >= self._most_flying:
+                self._queue = queue[place:]  # for the next thread that is free, which will take more of them at once
+                return
             batch.append(waiting)
             rows += waiting.rows
         if batch:
@@ -72,27 +93,38 @@ class Batcher:
     def _answer(self, batch: list[_Waiting]) -> None:
         now = perf_counter_ns()
         for waiting in batch:
+            self.queue_ns += now - waiting.since_ns
             self._waited(now - waiting.since_ns)
         if self._threads is not None:
+            self._flying += 1
             running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, _join(batch))
-            running.add_done_callback(lambda done: _settle(batch, done))
+            running.add_done_callback(lambda done: self._settle(batch, done, now))
             return
         try:
             answers = self._run(_join(batch))
         except Exception as error:  # noqa: BLE001  each caller gets the failure, the loop goes on
             _fail(batch, error)
+        else:
+            _share(batch, answers)
+        self._ran(batch, now)
+
+    def _settle(self, batch: list[_Waiting], done: asyncio.Future[Columns], began_ns: int) -> None:
+        self._flying -= 1
+        self._ran(batch, began_ns)
+        if self._queue:
+            self._flush()
+        if done.cancelled():
             return
-        _share(batch, answers)
+        error = done.exception()
+        if error is None:
+            _share(batch, done.result())
+        else:
+            _fail(batch, error)
 
-
-def _settle(batch: list[_Waiting], done: asyncio.Future[Columns]) -> None:
-    if done.cancelled():
-        return
-    error = done.exception()
-    if error is None:
-        _share(batch, done.result())
-    else:
-        _fail(batch, error)
+    def _ran(self, batch: list[_Waiting], began_ns: int) -> None:
+        self._waiting_rows -= sum(waiting.rows for waiting in batch)
+        self.runs += 1
+        self.run_ns += perf_counter_ns() - began_ns
 
 
 def _fail(batch: list[_Waiting], error: BaseException) -> None:

@@ -82,7 +82,7 @@ def wants_binary(request: InferRequest, output: str) -> bool:
 
 
 def encode_body(
-    model: str, version: int, request: InferRequest, outputs: Sequence[tuple[str, str, np.ndarray]]
+    model: str, version: str, request: InferRequest, outputs: Sequence[tuple[str, str, np.ndarray]]
 ) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON header where binary data follows it."""
     blobs = [_encode_binary(array) if wants_binary(request, name) else None for name, _, array in outputs]

@@ -139,7 +139,7 @@ def _text_array(tensor: RequestInput, values: list) -> np.ndarray:
 
 def encode_response(
     model: str,
-    version: int,
+    version: str,
     request_id: str,
     outputs: Sequence[tuple[str, str, np.ndarray]],
     parameters: Sequence[dict[str, Any] | None] = (),
@@ -157,7 +157,7 @@ def encode_response(
         else:
             tensor["parameters"] = extra
         tensors.append(tensor)
-    answer = {"model_name": model, "model_version": str(version), "outputs": tensors}
+    answer = {"model_name": model, "model_version": version, "outputs": tensors}
     if request_id:
         answer["id"] = request_id
     return msgspec.json.encode(answer)

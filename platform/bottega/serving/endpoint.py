@@ -11,8 +11,9 @@ from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidInput, TooLarge
 from bottega.features.plan import Columns, External, ExternalRead, FeaturePlan, OnlineRead, Tables, check_request
 from bottega.schema import NUMPY_OF, Field
-from bottega.serving.batcher import Batcher
+from bottega.serving.batcher import WAITING_THREADS, Batcher
 from bottega.serving.metrics import Metrics, ModelMetrics
+from bottega.serving.model import Statistics
 from bottega.serving.protocol import ModelMetadata, TensorSpec
 from bottega.serving.rows import MAX_ROWS
 from bottega.times import from_epoch_us, parse_time, to_epoch_us
@@ -35,9 +36,11 @@ class Endpoint:
         self.first_us = to_epoch_us(parse_time(artifact.manifest.of_usecase()[1].since, "UTC"))
         self.metrics = metrics.model(usecase)
         self.raw_metrics = metrics.model(usecase + RAW_SUFFIX)
+        self.statistics, self.raw_statistics = Statistics(), Statistics()
         timed = _Timed(artifact, self.metrics, self.raw_metrics)
         waits = any(isinstance(step, External) for step in self.plan.steps)
-        self.rows = Batcher(timed.answer, self.metrics.stages["queue"].observe_ns, waits=waits)
+        threads = WAITING_THREADS if waits else 0
+        self.rows = Batcher(timed.answer, self.metrics.stages["queue"].observe_ns, threads=threads)
         self.raw = Batcher(timed.answer_raw, self.raw_metrics.stages["queue"].observe_ns)
 
     @classmethod

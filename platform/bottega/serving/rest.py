@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bottega import __version__
-from bottega.errors import BottegaError, NotFound
+from bottega.errors import BottegaError, NotFound, Unsupported
 from bottega.serving import openapi, v1, v2
-from bottega.serving.endpoint import RAW_SUFFIX, Endpoint
+from bottega.serving.compression import accepted_encodings, compressed, unpacked
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
-from bottega.serving.protocol import IndexEntry, ServerMetadata, check_name
+from bottega.serving.models import Models
+from bottega.serving.protocol import ServerMetadata, check_name
+from bottega.serving.repository import Repository
 from bottega.serving.web import (
     Disconnected,
     Receive,
@@ -23,14 +25,13 @@ from bottega.serving.web import (
     Scope,
     Send,
     Unauthorized,
-    UnknownEncoding,
     as_error,
     as_json,
     read_request,
     send_response,
 )
 
-_EXTENSIONS = ["model_repository", "binary_tensor_data"]
+EXTENSIONS = ["classification", "model_configuration", "model_repository", "statistics", "binary_tensor_data"]
 _OPEN_PATHS = {"/v2/health/live", "/v2/health/ready"}
 _report = logging.getLogger("bottega.serving")
 
@@ -38,8 +39,16 @@ _report = logging.getLogger("bottega.serving")
 class App:
     """Answers HTTP requests from the live endpoints; `token`, where given, must come with each request."""
 
-    def __init__(self, live: LiveEndpoints, log: PredictionLog, metrics: Metrics, token: str = "") -> None:
+    def __init__(
+        self,
+        live: LiveEndpoints,
+        log: PredictionLog,
+        metrics: Metrics,
+        token: str = "",
+        repository: Repository | None = None,
+    ) -> None:
         self._live = live
+        self.models = Models(live, log, repository)
         self._log = log
         self._metrics = metrics
         self._token = token.encode()
@@ -49,9 +58,12 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every failure becomes a JSON answer."""
+        accepted = ""
         try:
             request = await read_request(scope, receive)
+            accepted = accepted_encodings(request)
             self._authorize(request)
+            request = unpacked(request)
             response = await self._route(request)
         except Disconnected:
             return
@@ -60,7 +72,7 @@ class App:
         except Exception as error:  # noqa: BLE001  the edge of the process: logged, answered, and the server lives on
             _report.exception("%s %s failed", scope.get("method"), scope.get("path"))
             response = as_error(error)
-        await send_response(response, send)
+        await send_response(compressed(response, accepted), send)
 
     def _authorize(self, request: Request) -> None:
         if not self._token or request.path in _OPEN_PATHS:
@@ -70,23 +82,21 @@ class App:
             raise Unauthorized("The request carries no valid token.", next_step="Send 'Authorization: Bearer <token>'.")
 
     async def _route(self, request: Request) -> Response:
-        encoding = request.header(b"content-encoding")
-        if encoding and encoding != "identity":
-            raise UnknownEncoding(
-                f"The content encoding {encoding[:40]!r} is not understood.", next_step="Send it plain."
-            )
         match request.path.removesuffix("/").split("/")[1:]:
             case ["v1", usecase, "predict"]:
                 return await self._predict(usecase, request)
+            case ["v2", "models", "stats"]:
+                request.need("GET")
+                return as_json({"model_stats": [v2.describe_statistics(model) for model in self.models.loaded()]})
             case ["v2", "models", name, *rest]:
                 return await self._model(check_name(name), rest, request)
             case ["v1", "log", "flush"]:
                 request.need("POST")
                 self._log.flush()
                 return as_json(self._log.counts())
-            case ["v2", "repository", "index"]:
+            case ["v2", "repository", *rest]:
                 request.need("POST")
-                return as_json(self._index())
+                return await self._repository(rest, request)
             case parts:
                 request.need("GET")
                 return self._read(parts, request)
@@ -94,12 +104,14 @@ class App:
     def _read(self, parts: list[str], request: Request) -> Response:
         match parts:
             case ["v2"]:
-                return as_json(ServerMetadata("bottega", __version__, _EXTENSIONS))
+                return as_json(ServerMetadata("bottega", __version__, EXTENSIONS))
             case ["v2", "health", "live"]:
                 return as_json({"live": True})
             case ["v2", "health", "ready"]:
-                ready = self._live.ready and not self.draining
+                ready = self.models.ready and not self.draining
                 return as_json({"ready": ready}, 200 if ready else 503)
+            case ["v2", ("systemsharedmemory" | "cudasharedmemory" | "trace" | "logging") as what, *_]:
+                raise Unsupported(f"This server has no {what} extension.", next_step="GET /v2 lists what it has.")
             case ["v1", "status"]:
                 return as_json(self._status())
             case ["v1", usecase]:
@@ -121,35 +133,35 @@ class App:
         version = None
         if rest[:1] == ["versions"] and len(rest) > 1:
             version, rest = check_name(rest[1], "version"), rest[2:]
-        if rest not in ([], ["ready"], ["infer"]):
-            raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /v2.")
-        request.need("POST" if rest == ["infer"] else "GET")
-        endpoint, raw = self._find(name, version)
-        if rest == ["ready"]:
-            return as_json({"name": name, "ready": True})
-        if not rest:
-            return as_json(endpoint.raw_metadata() if raw else endpoint.metadata())
-        with (endpoint.raw_metrics if raw else endpoint.metrics).counting_errors():
-            if raw:
-                return await v2.infer_raw(endpoint, name, request)
-            return await v2.infer(endpoint, request, self._log)
+        if rest == ["infer"]:
+            request.need("POST")
+            return await v2.infer(self.models.find(name, version), request)
+        request.need("GET")
+        match rest:
+            case []:
+                return as_json(self.models.metadata(name, version))
+            case ["ready"]:
+                return as_json({"name": name, "ready": bool(self.models.find(name, version))})
+            case ["config"]:
+                return as_json(v2.describe_config(self.models.find(name, version)))
+            case ["stats"]:
+                wanted = self.models.find(name, version)
+                found = [wanted] if version else [one for one in self.models.loaded() if one.name == name]
+                return as_json({"model_stats": [v2.describe_statistics(model) for model in found]})
+        raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /v2.")
 
-    def _find(self, name: str, version: str | None) -> tuple[Endpoint, bool]:
-        """The endpoint behind a model's name, and whether it is the raw view."""
-        usecase = name.removesuffix(RAW_SUFFIX)
-        if usecase != name and name not in self._live.endpoints and usecase in self._live.endpoints:
-            return self._live.get(usecase, version), True
-        return self._live.get(name, version), False
-
-    def _index(self) -> list[IndexEntry]:
-        entries = []
-        for usecase, endpoint in self._live.endpoints.items():
-            for name in (usecase, usecase + RAW_SUFFIX):
-                entries.append(IndexEntry(name, str(endpoint.version), "READY", ""))
-        for usecase, reason in self._live.failures.items():
-            if usecase not in self._live.endpoints:
-                entries.append(IndexEntry(usecase, "", "UNAVAILABLE", reason))
-        return entries
+    async def _repository(self, rest: list[str], request: Request) -> Response:
+        match rest:
+            case ["index"]:
+                return as_json(self.models.index(v2.wants_ready(request.body)))
+            case ["models", name, "load"]:
+                v2.refuse_override(request.body)
+                await self.models.load(check_name(name))
+                return as_json({})
+            case ["models", name, "unload"]:
+                await self.models.unload(check_name(name))
+                return as_json({})
+        raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /v2.")
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import uvicorn
 import uvloop
@@ -22,6 +23,7 @@ from bottega.serving.address import TOKEN_VARIABLE, Address, read_file, read_ser
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
+from bottega.serving.repository import Control, Repository
 from bottega.serving.rest import App
 from bottega.settings import load_settings
 from bottega.workspace import Workspace
@@ -32,8 +34,15 @@ SWITCH_INTERVAL_S = 0.0005
 """How long the prediction log's thread may keep the interpreter from the event loop."""
 
 
-def run(workspace: Workspace, host: str = "127.0.0.1", port: int = 8080, token: str | None = None) -> None:
-    """Serve what is deployed in the workspace until SIGTERM or SIGINT.
+def run(
+    workspace: Workspace,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    token: str | None = None,
+    repository: Path | None = None,
+    control: Control = "none",
+) -> None:
+    """Serve what is deployed in the workspace, and the plain models of a `repository`, until SIGTERM or SIGINT.
 
     `port` 0 takes any free one. `token` (default: BOTTEGA_TOKEN) must come with each request; an address other than
     loopback needs one. Raises Unavailable where the port is taken, Conflict where a server already runs here.
@@ -48,7 +57,7 @@ def run(workspace: Workspace, host: str = "127.0.0.1", port: int = 8080, token: 
         )
     with bind(host, port) as listener:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        uvloop.run(_serve(workspace, host, listener, token))
+        uvloop.run(_serve(workspace, host, listener, token, repository, control))
 
 
 def check_address(host: str, token: str) -> None:
@@ -99,11 +108,14 @@ class _Server(uvicorn.Server):
         self._listening()
 
 
-async def _serve(workspace: Workspace, host: str, listener: socket.socket, token: str) -> None:
+async def _serve(
+    workspace: Workspace, host: str, listener: socket.socket, token: str, folder: Path | None, control: Control
+) -> None:
     metrics = Metrics()
+    repository = None if folder is None else Repository(folder, workspace.signing_key, metrics, control)
     live = LiveEndpoints(workspace, metrics)
     log = PredictionLog(workspace.predictions)
-    app = App(live, log, metrics, token)
+    app = App(live, log, metrics, token, repository)
     address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC))
     server = _Server(_configure(app), lambda: write_json(workspace.server, address))
 
@@ -116,9 +128,13 @@ async def _serve(workspace: Workspace, host: str, listener: socket.socket, token
         loop.add_signal_handler(number, drain)
     try:
         await live.refresh()
-        follower = asyncio.create_task(live.follow())
+        followers = [asyncio.create_task(live.follow())]
+        if repository is not None:
+            await repository.load_all()
+            followers.append(asyncio.create_task(repository.follow()))
         await server.serve([listener])
-        follower.cancel()
+        for follower in followers:
+            follower.cancel()
     finally:
         _withdraw(workspace)
         await asyncio.to_thread(log.close)
@@ -151,10 +167,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--repository", type=Path)
+    parser.add_argument("--model-control", choices=get_args(Control), default="none")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        run(Workspace.open(options.workspace, load_settings().online), options.host, options.port)
+        workspace = Workspace.open(options.workspace, load_settings().online)
+        run(workspace, options.host, options.port, None, options.repository, options.model_control)
     except BottegaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

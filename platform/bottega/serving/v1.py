@@ -11,10 +11,9 @@ from bottega.schema import Field
 from bottega.serving.endpoint import Endpoint, example
 from bottega.serving.log import Answered, PredictionLog
 from bottega.serving.rows import MAX_ROWS, decode_rows, encode_answers, to_list
-from bottega.serving.web import Request, Response, as_json
+from bottega.serving.web import REQUEST_ID, Request, Response, as_json
 from bottega.times import from_epoch_us
 
-REQUEST_ID = b"x-request-id"
 LOG = b"x-bottega-log"
 """`off` keeps a request out of the prediction log: for maps and what-if questions, which will never get a label."""
 

@@ -1,119 +1,109 @@
-"""The Open Inference Protocol V2 routes of one model: metadata and inference."""
+"""The Open Inference Protocol V2 over REST: what the routes of a model answer."""
 
 from time import perf_counter_ns
+from typing import Any, TypeVar
 
-import numpy as np
+import msgspec
 
-from bottega.errors import InvalidInput, TooLarge
-from bottega.features.plan import Columns, FeaturePlan
-from bottega.schema import Field
+from bottega.errors import InvalidInput, Unsupported
 from bottega.serving.binary import decode_body, encode_body
-from bottega.serving.codec import select_outputs
-from bottega.serving.endpoint import Endpoint
-from bottega.serving.log import PredictionLog
-from bottega.serving.metrics import Stage
-from bottega.serving.protocol import InferRequest
-from bottega.serving.rows import MAX_ROWS, check_id, new_id, number_ids, to_column
-from bottega.serving.v1 import REQUEST_ID, record
-from bottega.serving.web import Request, Response
+from bottega.serving.codec import json_reason
+from bottega.serving.inference import counting, encoded
+from bottega.serving.inference import infer as infer_tensors
+from bottega.serving.model import Model
+from bottega.serving.web import REQUEST_ID, Request, Response
 
 HEADER_LENGTH = b"inference-header-content-length"
 _OCTETS = b"application/octet-stream"
 
 
-async def infer(endpoint: Endpoint, request: Request, log: PredictionLog) -> Response:
-    """`POST /v2/models/<usecase>/infer`: request fields as named tensors of one element a row."""
+async def infer(model: Model, request: Request) -> Response:
+    """`POST /v2/models/<name>/infer`: JSON or binary tensors."""
     received_ns = perf_counter_ns()
-    stages = endpoint.metrics.stages
-    decoded, arrays = decode_body(request.body, request.header(HEADER_LENGTH))
-    names = select_outputs(decoded.outputs, [field.name for field in endpoint.plan.answer])
-    columns = request_columns(endpoint.plan, decoded, arrays)
-    endpoint.check(columns)
-    rows = len(next(iter(columns.values())))
-    given = decoded.id or request.header(REQUEST_ID)
-    ids = number_ids(check_id(given) if given else new_id(), rows)
-    stages["parse"].observe_ns(perf_counter_ns() - received_ns)
-    answers = await endpoint.rows.submit(columns, rows)
-    record(endpoint, ids, columns, answers, received_ns, log)
-    datatypes = {field.name: field.datatype for field in endpoint.plan.answer}
-    response = _response(
-        endpoint.usecase, endpoint.version, decoded, [(n, datatypes[n], answers[n]) for n in names], stages
-    )
-    stages["total"].observe_ns(perf_counter_ns() - received_ns)
-    return response
-
-
-async def infer_raw(endpoint: Endpoint, name: str, request: Request) -> Response:
-    """`POST /v2/models/<usecase>-raw/infer`: the model's input matrix in, its output out; nothing is logged."""
-    received_ns = perf_counter_ns()
-    stages = endpoint.raw_metrics.stages
-    decoded, arrays = decode_body(request.body, request.header(HEADER_LENGTH))
-    (into,), (out,) = endpoint.artifact.manifest.inputs, endpoint.artifact.manifest.outputs
-    select_outputs(decoded.outputs, [out.name])
-    if arrays.keys() != {into.name}:
-        given = ", ".join(arrays) or "none"
-        raise InvalidInput(f"{name} takes one input, {into.name!r}; given: {given[:200]}.")
-    features = arrays[into.name]
-    endpoint.check_raw(features)
-    stages["parse"].observe_ns(perf_counter_ns() - received_ns)
-    answers = await endpoint.raw.submit({into.name: features}, len(features))
-    endpoint.raw_metrics.answered(len(features))
-    response = _response(name, endpoint.version, decoded, [(out.name, out.datatype, answers[out.name])], stages)
-    stages["total"].observe_ns(perf_counter_ns() - received_ns)
-    return response
-
-
-def _response(
-    model: str,
-    version: int,
-    decoded: InferRequest,
-    outputs: list[tuple[str, str, np.ndarray]],
-    stages: dict[str, Stage],
-) -> Response:
-    started_ns = perf_counter_ns()
-    body, header_length = encode_body(model, version, decoded, outputs)
-    stages["encode"].observe_ns(perf_counter_ns() - started_ns)
+    with counting(model, received_ns):
+        decoded, arrays = decode_body(request.body, request.header(HEADER_LENGTH))
+        described = await infer_tensors(model, decoded, arrays, request.header(REQUEST_ID) or "", received_ns)
+        began_ns = perf_counter_ns()
+        body, header_length = encode_body(model.name, model.version, decoded, described.outputs)
+    encoded(described, began_ns)
     if header_length is None:
         return Response(body)
     return Response(body, content_type=_OCTETS, headers=((HEADER_LENGTH, b"%d" % header_length),))
 
 
-def request_columns(plan: FeaturePlan, request: InferRequest, arrays: dict[str, np.ndarray]) -> Columns:
-    """Named tensors as request columns, (rows,) each. Raises InvalidInput naming the tensor and the rule."""
-    names = [field.name for field in plan.request]
-    for tensor in request.inputs:
-        if tensor.name not in names:
-            raise InvalidInput(
-                f"The model has no input {tensor.name!r}.", next_step=f"Its inputs are {', '.join(names)}."
-            )
-    datatypes = {tensor.name: tensor.datatype for tensor in request.inputs}
-    columns: Columns = {}
-    for field in plan.request:
-        if field.name not in arrays:
-            raise InvalidInput(f"The input {field.name!r} is missing.", next_step=f"The inputs are {', '.join(names)}.")
-        columns[field.name] = _column(field, datatypes[field.name], arrays[field.name])
-    counts = {len(column) for column in columns.values()}
-    if len(counts) > 1:
-        sizes = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
-        raise InvalidInput(f"The inputs differ in their number of rows: {sizes}.")
-    rows = counts.pop()
-    if rows == 0:
-        raise InvalidInput("The inputs have no rows.")
-    if rows > MAX_ROWS:
-        raise TooLarge(f"The request has {rows} rows; {MAX_ROWS} is the limit.", next_step="Send several requests.")
-    return columns
+def describe_config(model: Model) -> dict[str, Any]:
+    """`GET /v2/models/<name>/config`: the model's configuration, dimensions without the batch."""
+    found = model.metadata()
+    batched = model.max_batch > 0
+
+    def tensors(specs: list[Any]) -> list[dict[str, Any]]:
+        return [
+            {"name": t.name, "data_type": f"TYPE_{'STRING' if t.datatype == 'BYTES' else t.datatype}",
+             "dims": list(t.shape[1:] if batched else t.shape)}
+            for t in specs
+        ]  # fmt: skip
+
+    return {
+        "name": model.name,
+        "platform": found.platform,
+        "backend": "bottega",
+        "version_policy": {"all": {}},
+        "max_batch_size": model.max_batch,
+        "input": tensors(found.inputs),
+        "output": tensors(found.outputs),
+        "instance_group": [{"name": model.name, "kind": "KIND_CPU", "count": 1}],
+    }
 
 
-def _column(field: Field, datatype: str, array: np.ndarray) -> np.ndarray:
-    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != 1):
-        raise InvalidInput(f"Input {field.name!r} has shape {list(array.shape)}; it must be [rows] or [rows, 1].")
-    flat = array.reshape(-1)
-    allowed = (field.datatype, "BYTES") if field.is_time else (field.datatype,)
-    if datatype not in allowed:
-        raise InvalidInput(f"Input {field.name!r} has datatype {datatype}; it must be {' or '.join(allowed)}.")
-    if datatype != "BYTES":
-        return flat
+def describe_statistics(model: Model) -> dict[str, Any]:
+    """`GET /v2/models/<name>/stats`: what became of the requests since the version was loaded, in nanoseconds."""
+    counted, batcher = model.statistics, model.batcher
+    return {
+        "name": model.name,
+        "version": model.version,
+        "last_inference": counted.last_ms,
+        "inference_count": counted.rows,
+        "execution_count": batcher.runs,
+        "inference_stats": {
+            "success": {"count": counted.success, "ns": counted.success_ns},
+            "fail": {"count": counted.fail, "ns": counted.fail_ns},
+            "queue": {"count": counted.success, "ns": batcher.queue_ns},
+            "compute_input": {"count": counted.success, "ns": counted.parse_ns},
+            "compute_infer": {"count": batcher.runs, "ns": batcher.run_ns},
+            "compute_output": {"count": counted.success, "ns": counted.encode_ns},
+        },
+        "batch_stats": [],
+    }
+
+
+class _IndexRequest(msgspec.Struct):
+    ready: bool = False
+
+
+class _LoadRequest(msgspec.Struct):
+    parameters: dict[str, Any] = {}
+
+
+def wants_ready(body: bytes) -> bool:
+    """Whether an index request asks only for what answers."""
+    return _decoded(body, _IndexRequest).ready
+
+
+def refuse_override(body: bytes) -> None:
+    """Raise Unsupported where a load request brings a configuration or files of its own."""
+    given = _decoded(body, _LoadRequest).parameters
+    if given:
+        raise Unsupported(
+            f"A load request cannot bring {', '.join(sorted(given))[:100]}.",
+            next_step="Change the files of the repository, then load.",
+        )
+
+
+T = TypeVar("T", _IndexRequest, _LoadRequest)
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
     try:
-        return to_column(field, [value.decode() for value in flat])
-    except UnicodeDecodeError:
-        raise InvalidInput(f"Input {field.name!r} is not UTF-8.") from None
+        return msgspec.json.decode(body, type=kind) if body.strip() else kind()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"The body is not understood: {json_reason(error)}.") from None

@@ -18,6 +18,7 @@ MAX_READ = 256 << 20
 
 MAX_ERROR = 600
 JSON = b"application/json"
+REQUEST_ID = b"x-request-id"
 
 
 class WrongMethod(InvalidInput):

@@ -1,0 +1,103 @@
+"""Models as the protocol sees them: named tensors in, named tensors out, whatever stands behind."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bottega.features.plan import Columns
+from bottega.serving.batcher import Batcher
+from bottega.serving.metrics import ModelMetrics
+from bottega.serving.protocol import InferRequest, ModelMetadata, RequestOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A checked request: what the batcher takes, its number of rows, and one id a row where the answers are logged."""
+
+    columns: Columns
+    rows: int
+    ids: tuple[str, ...] = ()
+
+
+@dataclass
+class Statistics:
+    """What became of the requests of one model version, and the nanoseconds that they took."""
+
+    success: int = 0
+    success_ns: int = 0
+    fail: int = 0
+    fail_ns: int = 0
+    parse_ns: int = 0
+    encode_ns: int = 0
+    rows: int = 0
+    last_ms: int = 0
+
+    def succeeded(self, rows: int, total_ns: int, parse_ns: int, encode_ns: int) -> None:
+        """Count an answered request."""
+        self.success += 1
+        self.success_ns += total_ns
+        self.parse_ns += parse_ns
+        self.encode_ns += encode_ns
+        self.rows += rows
+        self.last_ms = time.time_ns() // 1_000_000
+
+    def failed(self, total_ns: int) -> None:
+        """Count a request that got an error."""
+        self.fail += 1
+        self.fail_ns += total_ns
+
+
+class Model(Protocol):
+    """One version of a model that the protocol's routes can ask.
+
+    `outputs` are the datatypes of its outputs by name, in order; `max_batch` is the most rows that requests are joined
+    to, 0 where they never are.
+    """
+
+    name: str
+    version: str
+    max_batch: int
+    outputs: Mapping[str, str]
+    batcher: Batcher
+    metrics: ModelMetrics
+    statistics: Statistics
+
+    def metadata(self) -> ModelMetadata:
+        """Its tensors; `versions` holds its own version alone."""
+
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+        """Check a request. Raises InvalidInput with the tensor, the value and the rule."""
+
+    def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
+        """Note an answered request in metrics and, where there is one, the prediction log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An answer before it is encoded: outputs as (name, datatype, array), and when its request came and was parsed."""
+
+    model: Model
+    id: str
+    outputs: list[tuple[str, str, np.ndarray]]
+    rows: int
+    received_ns: int
+    parsed_ns: int
+
+
+def classify(array: np.ndarray, count: int) -> np.ndarray:
+    """The `count` greatest values of each row as text `value:index`, greatest first: (batch, count) BYTES."""
+    flat = array.reshape(len(array), -1) if array.ndim > 1 else array.reshape(1, -1)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, :count]
+    found = np.empty(order.shape, object)
+    for row, places in enumerate(order):
+        found[row] = [f"{flat[row, place]:f}:{place}".encode() for place in places.tolist()]
+    return found if array.ndim > 1 else found[0]
+
+
+def class_count(output: RequestOutput) -> int:
+    """How many classes a request asks of an output; 0 where it wants the tensor."""
+    found = output.parameters.get("classification", 0)
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0

@@ -1,0 +1,145 @@
+"""Plain models: a folder of a model repository, without a use case around it, as a model of the protocol."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+
+from bottega.compile.runtime import REFERENCE, Artifact
+from bottega.errors import IntegrityError, InvalidData, InvalidInput, TooLarge
+from bottega.features.plan import Columns
+from bottega.serving.batcher import Batcher
+from bottega.serving.config import ModelConfig
+from bottega.serving.metrics import Metrics
+from bottega.serving.model import Prepared, Statistics
+from bottega.serving.onnx_model import OnnxModel
+from bottega.serving.protocol import InferRequest, ModelMetadata, TensorSpec
+from bottega.serving.rows import MAX_ROWS
+
+SLOW_NS = 5_000_000
+"""A model that takes longer for one row runs in a thread, so that the event loop goes on."""
+
+
+class Engine(Protocol):
+    """What runs a plain model: its tensors, a check, and a run of checked tensors."""
+
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    joins: bool
+    """Whether requests may be joined along the first axis."""
+
+    def check(self, arrays: Mapping[str, np.ndarray]) -> int:
+        """The rows of a request. Raises InvalidInput for what the model does not take."""
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Checked inputs to outputs."""
+
+
+class ArtifactEngine:
+    """An artefact that this workspace signed."""
+
+    platform = "bottega_compiled"
+
+    def __init__(self, artifact: Artifact) -> None:
+        manifest = artifact.manifest
+        self._artifact = artifact
+        self.inputs = tuple(TensorSpec(t.name, t.datatype, t.shape) for t in manifest.inputs)
+        self.outputs = tuple(TensorSpec(t.name, t.datatype, t.shape) for t in manifest.outputs)
+        self.joins = all(tensor.shape[:1] == (-1,) for tensor in (*self.inputs, *self.outputs))
+
+    def check(self, arrays: Mapping[str, np.ndarray]) -> int:
+        """By the manifest: types, shapes, ids, missing values."""
+        return self._artifact.check_tensors(arrays)
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """On the engine that was faster when it was compiled."""
+        return self._artifact.run(arrays)
+
+
+class PlainModel:
+    """One version of a plain model. `note` says what a reader should know, for example why native code is not used."""
+
+    def __init__(
+        self, name: str, version: str, engine: Engine, config: ModelConfig, metrics: Metrics, note: str = ""
+    ) -> None:
+        config.check(name, engine.inputs, engine.outputs)
+        self.name, self.version, self.note, self.config = name, version, note, config
+        self._engine = engine
+        joins = engine.joins and (config.max_batch_size > 0 or isinstance(engine, ArtifactEngine))
+        self.max_batch = (config.max_batch_size or MAX_ROWS) if joins else config.max_batch_size
+        self.outputs: Mapping[str, str] = {tensor.name: tensor.datatype for tensor in engine.outputs}
+        self.metrics, self.statistics = metrics.model(name), Statistics()
+        slow = self._warm()
+        self.batcher = Batcher(
+            self._run, self.metrics.stages["queue"].observe_ns, self.max_batch if joins else 0, threads=int(slow)
+        )
+
+    def metadata(self) -> ModelMetadata:
+        """Its tensors; -1 is any size."""
+        return ModelMetadata(
+            self.name, [self.version], self._engine.platform, list(self._engine.inputs), list(self._engine.outputs)
+        )
+
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+        """The tensors, as they are."""
+        rows = self._engine.check(arrays)
+        limit = self.config.max_batch_size or MAX_ROWS
+        if rows > limit:
+            raise TooLarge(f"The request has {rows} rows; {limit} is the limit.", next_step="Send several requests.")
+        return Prepared(arrays, rows)
+
+    def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
+        """Count it."""
+        self.metrics.answered(prepared.rows)
+
+    def _run(self, columns: Columns) -> Columns:
+        began_ns = perf_counter_ns()
+        found = self._engine.run(columns)
+        self.metrics.stages["run"].observe_ns(perf_counter_ns() - began_ns)
+        return found
+
+    def _warm(self) -> bool:
+        """Run a made-up row twice; whether the model is slow. One that refuses made-up values runs in a thread."""
+        arrays = {tensor.name: _made_up(tensor) for tensor in self._engine.inputs}
+        try:
+            self._engine.run(arrays)
+            began_ns = perf_counter_ns()
+            self._engine.run(arrays)
+        except InvalidInput:
+            return True
+        return perf_counter_ns() - began_ns > SLOW_NS
+
+
+def load_plain(
+    folder: Path, name: str, version: str, config: ModelConfig, key: Callable[[], bytes], metrics: Metrics
+) -> PlainModel:
+    """The model in `folder`: an artefact of this workspace, or an ONNX file.
+
+    An artefact that somebody else signed runs by its ONNX reference, which is data; its native code is not loaded.
+    Raises InvalidData where the folder holds no model.
+    """
+    note = ""
+    if (folder / "manifest.json").is_file():
+        try:
+            return PlainModel(name, version, ArtifactEngine(Artifact.load(folder, key())), config, metrics)
+        except IntegrityError as error:
+            note = f"It runs by its ONNX reference: {error.what}"
+    path = folder / (config.filename or REFERENCE)
+    if not path.is_file():
+        raise InvalidData(
+            f"{folder} holds neither a manifest.json that this workspace signed nor {path.name}. {note}".strip(),
+            next_step="Put model.onnx there, or run 'bottega compile'.",
+        )
+    return PlainModel(name, version, OnnxModel.load(path, config.max_batch_size > 0), config, metrics, note)
+
+
+def _made_up(tensor: TensorSpec) -> np.ndarray[Any, Any]:
+    from bottega.serving.protocol import DATATYPES
+
+    shape = tuple(1 if size == -1 else size for size in tensor.shape)
+    if tensor.datatype == "BYTES":
+        return np.full(shape, b"0", object)
+    return np.zeros(shape, DATATYPES[tensor.datatype])

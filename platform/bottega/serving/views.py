@@ -1,0 +1,73 @@
+"""A use case's endpoint as two models of the protocol: its fields as tensors, and the model alone."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bottega.errors import InvalidInput
+from bottega.features.plan import Columns
+from bottega.serving.endpoint import RAW_SUFFIX, Endpoint
+from bottega.serving.fields import request_columns
+from bottega.serving.log import PredictionLog
+from bottega.serving.model import Prepared
+from bottega.serving.protocol import InferRequest, ModelMetadata
+from bottega.serving.rows import MAX_ROWS, check_id, new_id, number_ids
+from bottega.serving.v1 import record
+
+
+class UsecaseModel:
+    """Request fields as tensors of one element a row; its answers are logged."""
+
+    max_batch = MAX_ROWS
+
+    def __init__(self, endpoint: Endpoint, log: PredictionLog) -> None:
+        self._endpoint, self._log = endpoint, log
+        self.name, self.version = endpoint.usecase, str(endpoint.version)
+        self.outputs: Mapping[str, str] = {field.name: field.datatype for field in endpoint.plan.answer}
+        self.batcher, self.metrics, self.statistics = endpoint.rows, endpoint.metrics, endpoint.statistics
+
+    def metadata(self) -> ModelMetadata:
+        """Request fields in, answer fields out."""
+        return self._endpoint.metadata()
+
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+        """The request's fields as columns."""
+        columns = request_columns(self._endpoint.plan, request, arrays)
+        self._endpoint.check(columns)
+        rows = len(next(iter(columns.values())))
+        given = request.id or request_id
+        return Prepared(columns, rows, number_ids(check_id(given) if given else new_id(), rows))
+
+    def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
+        """Count it, and hand it to the prediction log."""
+        record(self._endpoint, prepared.ids, prepared.columns, answers, received_ns, self._log)
+
+
+class RawModel:
+    """The model's input matrix in, its output out; nothing is logged."""
+
+    max_batch = MAX_ROWS
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        manifest = endpoint.artifact.manifest
+        self._input = manifest.inputs[0].name
+        self.name, self.version = endpoint.usecase + RAW_SUFFIX, str(endpoint.version)
+        self.outputs: Mapping[str, str] = {tensor.name: tensor.datatype for tensor in manifest.outputs}
+        self.batcher, self.metrics, self.statistics = endpoint.raw, endpoint.raw_metrics, endpoint.raw_statistics
+
+    def metadata(self) -> ModelMetadata:
+        """The artefact's tensors."""
+        return self._endpoint.raw_metadata()
+
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+        """The one matrix that the model takes."""
+        if arrays.keys() != {self._input}:
+            given = ", ".join(arrays) or "none"
+            raise InvalidInput(f"{self.name} takes one input, {self._input!r}; given: {given[:200]}.")
+        self._endpoint.check_raw(arrays[self._input])
+        return Prepared(arrays, len(arrays[self._input]))
+
+    def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
+        """Count it."""
+        self.metrics.answered(prepared.rows)
