@@ -31,8 +31,7 @@ class Lowered:
             return []
         if self.kind == "trees":
             return [Bucket(batch, "tvm", name) for name in tree_kernels.NAMES]
-        size = network.size_for(batch)
-        return [Bucket(batch, "tvm", network.entry(size), size)]
+        return [Bucket(batch, "tvm", network.entry(size), size) for size in network.sizes_for(batch)]
 
 
 def load_package(folder: Path) -> ModelPackage:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from tvm import s_tir
+import tvm
+from tvm import s_tir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm_ffi import structural
 
 SPATIAL, REDUCTION = 0, 2
 
@@ -59,9 +61,33 @@ def reads(block: s_tir.SBlock) -> list[list]:
     return [[place.min for place in read.region] for read in block.reads]
 
 
+def is_along(place: tvm.ir.Expr, variable: tirx.Var) -> bool:
+    """Whether an index is the variable, or its place within a panel: then neighbours are neighbours in memory."""
+    return place.same_as(variable) or (isinstance(place, tirx.FloorMod) and place.a.same_as(variable))
+
+
+def panel_width(block: s_tir.SBlock, variable: tirx.Var) -> int:
+    """The number of neighbours along the variable in what is read by panels; 0 where nothing is."""
+    lasts = [read[-1] for read in reads(block) if read]
+    widths = [int(last.b) for last in lasts if isinstance(last, tirx.FloorMod) and last.a.same_as(variable)]
+    return min(widths, default=0)
+
+
 def output_variables(block: s_tir.SBlock) -> list:
     """The variables of a block's output axes."""
     return [variable.var for variable in block.iter_vars if variable.iter_type == SPATIAL]
+
+
+def reduction_variables(block: s_tir.SBlock) -> list:
+    """The variables that a block sums over."""
+    return [variable.var for variable in block.iter_vars if variable.iter_type == REDUCTION]
+
+
+def uses(place: tvm.ir.Expr, variables: list) -> bool:
+    """Whether an index depends on one of the variables."""
+    found: list[tvm.ir.Var] = []
+    structural.structural_walk(place, (tvm.ir.Var, found.append))
+    return any(variable.same_as(used) for variable in variables for used in found)
 
 
 def largest_divisor(number: int, limit: int) -> int:

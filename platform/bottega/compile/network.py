@@ -52,6 +52,11 @@ def add_size(
     program.add(entry(size), joined.function, list(joined.constants.values()))
 
 
+def sizes_for(batch: int) -> list[int]:
+    """The sizes that can serve batches of `batch` rows: `size_for` it, and smaller ones that run on its parts."""
+    return [size_for(batch), *(size for size in reversed(SIZES) if size < min(batch, SIZES[-1]))]
+
+
 def size_for(batch: int) -> int:
     """The size that serves batches of `batch` rows: the smallest that holds them, else the largest."""
     return next((size for size in SIZES if size >= batch), SIZES[-1])

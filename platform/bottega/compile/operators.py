@@ -7,6 +7,7 @@ from types import MappingProxyType
 import tvm
 from tvm import relax
 
+from bottega.compile.products import replace_product
 from bottega.compile.topk import top_k
 
 Rule = Callable[[relax.BlockBuilder, tvm.ir.Call], relax.Expr | None]
@@ -71,4 +72,4 @@ def known_shape(value: relax.Expr) -> tuple[int, ...] | None:
     return tuple(int(size) for size in shape.values)
 
 
-_RULES: Mapping[str, Rule] = MappingProxyType({"relax.topk": _top_k})
+_RULES: Mapping[str, Rule] = MappingProxyType({"relax.matmul": replace_product, "relax.topk": _top_k})

@@ -17,7 +17,7 @@ from bottega.compile.trees import Ensemble
 from bottega.errors import Unsupported
 
 CACHED = 16
-"""Rows of a size that larger batches may run again and again, while its tensors stay in the cache."""
+"""Rows of the sizes that larger batches may run again and again."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def lower_graph(graph: Graph, order: Order) -> Plain:
 
 
 def _sizes_for(batch: int, sizes: Sequence[int]) -> list[Bucket]:
-    """The function for the batch, and the largest that does not leave the cache, which runs on its parts."""
-    small = [size for size in sizes if size <= CACHED and size < batch]
-    return [Bucket(batch, "tvm", network.entry(size), size) for size in (batch, *small[-1:])]
+    """The function for the batch, and smaller ones, which run on its parts while their tensors stay in the cache."""
+    small = [size for size in reversed(sizes) if size <= CACHED and size < batch]
+    return [Bucket(batch, "tvm", network.entry(size), size) for size in (batch, *small)]
 
 
 def lower_trees(ensemble: Ensemble, order: Order) -> Plain:

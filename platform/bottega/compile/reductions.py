@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from tvm.error import InternalError
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -12,9 +13,13 @@ from bottega.compile.loops import (
     axes,
     divisors,
     extent,
+    is_along,
     largest_divisor,
     output_variables,
+    panel_width,
     reads,
+    reduction_variables,
+    uses,
 )
 
 _SHORTEST_FOLD = 4
@@ -26,10 +31,13 @@ def schedule_reduction(sch: Schedule, block: SBlockRV, machine: Registers) -> No
 
 
 def _is_columnwise(sch: Schedule, block: SBlockRV) -> bool:
-    """Whether the last output axis is the last axis of something that is read: then lanes are neighbours in memory."""
+    """Whether the last output axis is the last axis of what is summed: then lanes are neighbours in memory."""
     definition = sch.get(block)
     variables = output_variables(definition)
-    return bool(variables) and any(read[-1].same_as(variables[-1]) for read in reads(definition) if read)
+    if not variables:
+        return False
+    along = [read for read in reads(definition) if read and is_along(read[-1], variables[-1])]
+    return any(uses(place, reduction_variables(definition)) for read in along for place in read)
 
 
 def _tile(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
@@ -40,13 +48,18 @@ def _tile(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
     """
     loops, consumers = axes(sch, block), sch.get_consumers(block)
     *outer, last = loops.spatial
-    lanes = largest_divisor(extent(sch, last), machine.lanes)
+    columns = extent(sch, last)
+    lanes = largest_divisor(columns, machine.lanes)
     free = _shared_axes(sch, block)
     lengths = [extent(sch, loop) if shared else 1 for loop, shared in zip(outer, free, strict=True)]
-    *rows, vectors = tile_size(lengths, extent(sch, last) // lanes, machine.sums)
+    width = panel_width(sch.get(block), output_variables(sch.get(block))[-1]) or columns
+    *rows, vectors = tile_size(lengths, width // lanes, machine.sums)
     tiles, inside = cut(sch, outer, rows)
     column, vector, lane = sch.split(last, [None, vectors, lanes])
-    tiles, inside = [*tiles, column], [*inside, vector]
+    if all(free) and math.prod(lengths) < columns:
+        tiles, inside = [column, *tiles], [*inside, vector]  # the larger factor is read once, the other one often
+    else:
+        tiles, inside = [*tiles, column], [*inside, vector]
     sch.reorder(*tiles, *loops.reductions, *inside, lane)
     written = sch.cache_write(block, 0, "local")
     sch.reverse_compute_at(written, tiles[-1])
@@ -71,7 +84,7 @@ def merge(sch: Schedule, consumer: SBlockRV) -> None:
     """Compute what uses the sums while they are still in registers, where it uses each of them once."""
     try:
         sch.reverse_compute_inline(consumer)
-    except ScheduleError:
+    except (ScheduleError, InternalError):  # the second where an axis of the consumer has length one
         return
 
 
@@ -79,7 +92,7 @@ def _shared_axes(sch: Schedule, block: SBlockRV) -> list[bool]:
     """For each outer output axis, whether the lanes read the same along it, as the weights of a layer are."""
     definition = sch.get(block)
     *outer, last = output_variables(definition)
-    of_lanes = [place for read in reads(definition) if read and read[-1].same_as(last) for place in read]
+    of_lanes = [place for read in reads(definition) if read and is_along(read[-1], last) for place in read]
     return [not any(place.same_as(variable) for place in of_lanes) for variable in outer]
 
 
@@ -90,7 +103,7 @@ def tile_size(rows: Sequence[int], vectors: int, sums: int) -> tuple[int, ...]:
     (4, 1, 4)
     """
     best, worth = (*(1 for _ in rows), 1), (0.0, 0)
-    widths = divisors(vectors, max(1, sums // 6))
+    widths = divisors(vectors, max(1, sums // 4))
     for size in itertools.product(*(divisors(length, sums) for length in rows), widths):
         height, width = math.prod(size[:-1]), size[-1]
         found = (height * width / (height + width), width)

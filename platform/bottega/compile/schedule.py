@@ -12,7 +12,7 @@ Lowering gives loops in the order of the mathematics. Three rules turn them into
 from collections.abc import Callable
 
 import tvm
-from tvm import tirx
+from tvm import s_tir, tirx
 from tvm.ir import TensorLoad
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import SBlockRV
@@ -98,6 +98,15 @@ def _is_padding(body: tirx.BufferStore) -> bool:
     return isinstance(body.value, tvm.ir.Call) and getattr(body.value.op, "name", "") == "prim.if_then_else"
 
 
+def _moves(block: s_tir.SBlock) -> bool:
+    """Whether the block only copies, within borders or in another order."""
+    value = block.body.value
+    if _is_padding(block.body):
+        return True
+    last = block.iter_vars[-1].var
+    return isinstance(value, TensorLoad) and bool(value.indices) and not value.indices[-1].same_as(last)
+
+
 def _is_cheap(body: tirx.BufferStore) -> bool:
     """Whether to compute a value twice rather than keep it: a plain load, or a little float arithmetic."""
     if isinstance(body.value, TensorLoad):
@@ -111,6 +120,9 @@ def _vectorize(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
     if not loops:
         return
     last = loops[-1]
+    if extent(sch, last) < machine.lanes and _moves(sch.get(block)):
+        sch.unroll(last)  # a few neighbours from far apart: nothing that one load or store could do at once
+        return
     if extent(sch, last) % machine.lanes and len(loops) > 1:
         last = sch.fuse(*loops)
     _, lane = sch.split(last, [None, largest_divisor(extent(sch, last), machine.lanes)])
