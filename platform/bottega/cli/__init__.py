@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from bottega import __version__
+from bottega.cli.compile import compile_model
 from bottega.cli.data import app as data
 from bottega.cli.demo import demo, doctor
 from bottega.cli.deploy import app as deploy
 from bottega.cli.features import app as features
 from bottega.cli.lab import app as lab
-from bottega.cli.model import compile_model, evaluate, train
+from bottega.cli.model import evaluate, train
 from bottega.cli.monitor import app as monitor
 from bottega.cli.registry import app as registry
 from bottega.cli.serve import predict, serve, studio

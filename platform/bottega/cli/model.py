@@ -1,4 +1,4 @@
-"""`bottega train`, `evaluate`, `compile`: from data to a champion, its score, its native code."""
+"""`bottega train`, `evaluate`: from data to a champion, and its score."""
 
 from pathlib import Path
 from typing import Annotated
@@ -80,33 +80,4 @@ def evaluate(
             ("slice", "value", "rows", "MAE", "baseline's"),
             [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in found.worst_slices],
         ),
-    )
-
-
-def compile_model(
-    reference: Annotated[str, typer.Argument(help="eta, eta@champion, eta@challenger or eta/3.")],
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Print the code before and after scheduling instead.")
-    ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Compile a registered version to native code, check parity, measure it against ONNX Runtime on this machine."""
-    from bottega.pipeline.release import compile_version, explain_version
-
-    session = open_session(workspace, as_json)
-    if explain:
-        stages = explain_version(session.workspace, reference)
-        session.emit(stages, "\n\n".join(f"# {name}\n{text}" for name, text in stages.items()).replace("[", r"\["))
-        return
-    with session.progress() as progress:
-        found = compile_version(session.workspace, reference, progress=progress)
-    rows = [(b.batch, b.engine, b.tvm_us, b.onnxruntime_us, b.speedup) for b in found.engines]
-    session.emit(
-        found,
-        table("", ("batch", "engine", "TVM us", "ONNX Runtime us", "ratio"), rows),
-        f"{found.usecase} version {found.version} ({found.model}): "
-        f"largest relative error {found.parity.max_rel_error:.2g} "
-        f"against {found.parity.against} on {found.parity.rows:,} rows.\n"
-        f"Next: bottega deploy {found.usecase}/{found.version}",
     )

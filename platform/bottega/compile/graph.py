@@ -11,7 +11,7 @@ from bottega.compile.ids import id_ranges, origin
 from bottega.compile.lower import read_onnx
 from bottega.compile.manifest import Tensor
 from bottega.compile.parity import PLAIN_TOLERANCE, tensor_error
-from bottega.compile.samples import Samples
+from bottega.compile.samples import Draw, Samples
 from bottega.compile.tensor_model import RunTensors
 from bottega.compile.tensors import DTYPES, is_batched, shape_of
 from bottega.errors import InvalidInput, Unsupported
@@ -35,7 +35,7 @@ class Graph:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     reference: RunTensors
-    samples: Samples
+    draw: Draw
     whole: str = ""
 
     @property
@@ -62,7 +62,7 @@ def read_graph(content: bytes) -> Graph:
     reference = _open(content)
     samples = _samples(inputs, reference)
     outputs, whole = _outputs(model.graph, inputs, reference, samples)
-    return Graph(model, content, inputs, outputs, reference, samples, whole)
+    return Graph(model, content, inputs, outputs, reference, samples.draw, whole)
 
 
 def _given(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:

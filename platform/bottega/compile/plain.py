@@ -1,5 +1,6 @@
 """Plain models, lowered: what an ONNX graph or a tree ensemble takes, gives, and holds for native code."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from bottega.compile.manifest import Bucket, Kind, Tensor
 from bottega.compile.order import Order
 from bottega.compile.parity import PLAIN_TOLERANCE, TOLERANCE
 from bottega.compile.program import Program
-from bottega.compile.samples import Samples
+from bottega.compile.samples import Draw, draw_rows
 from bottega.compile.tensor_model import RunTensors, TensorModel
 from bottega.compile.tensors import is_batched, shape_of
 from bottega.compile.trees import Ensemble
@@ -30,7 +31,7 @@ class Plain:
     program: Program
     onnx: bytes
     reference: RunTensors
-    samples: Samples
+    draw: Draw
     candidates: Mapping[int, Sequence[Bucket]]
     tolerance: float
 
@@ -50,9 +51,11 @@ def lower_graph(graph: Graph, order: Order) -> Plain:
     try:
         if graph.whole:
             raise Unsupported(f"{graph.whole}.")
-        for size in sizes:
+        for done, size in enumerate(sizes):
+            order.progress("Lowering", done, len(sizes))
             shapes = {tensor.name: shape_of(tensor, size) for tensor in graph.inputs}
             network.add_size(program, graph.model, shapes, size, order.target)
+        order.progress("Lowering", len(sizes), len(sizes))
         candidates = {size: _sizes_for(size, sizes) for size in sizes}
     except Unsupported as error:
         program, candidates = Program(), {size: [] for size in sizes}
@@ -64,7 +67,7 @@ def lower_graph(graph: Graph, order: Order) -> Plain:
         program,
         graph.content,
         graph.reference,
-        graph.samples,
+        graph.draw,
         candidates,
         PLAIN_TOLERANCE,
     )
@@ -83,5 +86,5 @@ def lower_trees(ensemble: Ensemble, order: Order) -> Plain:
     inputs = (Tensor(tree_onnx.INPUT, "FP32", (-1, ensemble.features), missing=True),)
     outputs = (Tensor(tree_onnx.OUTPUT, "FP32", (-1, ensemble.outputs)),)
     candidates = {batch: [Bucket(batch, "tvm", name) for name in tree_kernels.NAMES] for batch in order.buckets}
-    reference, samples = onnx_engine.tensors(content), Samples(inputs, 0)
-    return Plain("trees", inputs, outputs, program, content, reference, samples, candidates, TOLERANCE["trees"])
+    reference, draw = onnx_engine.tensors(content), functools.partial(draw_rows, ensemble)
+    return Plain("trees", inputs, outputs, program, content, reference, draw, candidates, TOLERANCE["trees"])

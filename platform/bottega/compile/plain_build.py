@@ -68,6 +68,7 @@ def _build(plain: Plain, folder: Path, name: str, order: Order) -> Manifest:
     parity = _check_candidates(plain, natives)
     order.done(3)
     engines = tuple(_choose(plain, natives, batch, order.measure) for batch in plain.candidates)
+    entries = _keep_winners(plain, folder, engines)
     order.done(4)
     manifest = Manifest(
         usecase="",
@@ -83,13 +84,27 @@ def _build(plain: Plain, folder: Path, name: str, order: Order) -> Manifest:
         engines=engines,
         parity=parity,
         files=hashes(folder),
-        entries=plain.program.entries,
+        entries=entries,
         notes=tuple(plain.program.notes),
     )
     write_manifest(folder, manifest, order.key)
     _check_artifact(plain, folder, order.key)
     order.done(5)
     return manifest
+
+
+def _keep_winners(plain: Plain, folder: Path, engines: Sequence[Bucket]) -> dict[str, tuple[str, ...]]:
+    """The functions that serve a bucket; what only the others need is not part of the artefact."""
+    won = {bucket.entry for bucket in engines if bucket.engine == "tvm"}
+    entries = {name: arrays for name, arrays in plain.program.entries.items() if name in won}
+    if entries:
+        needed = {name for arrays in entries.values() for name in arrays}
+        constants = {name: array for name, array in plain.program.constants.items() if name in needed}
+        np.savez(folder / CONSTANTS, allow_pickle=False, **constants)
+    else:
+        (folder / KERNELS).unlink(missing_ok=True)
+        (folder / CONSTANTS).unlink(missing_ok=True)
+    return entries
 
 
 def _check_candidates(plain: Plain, natives: Mapping[str, Native]) -> Parity:
@@ -108,7 +123,7 @@ def _check(plain: Plain, what: str, run: RunTensors, batches: Sequence[int], see
     """The largest error of any output, over made-up batches. Raises IntegrityError where it is beyond the tolerance."""
     pairs = []
     for i, rows in enumerate(batches):
-        arrays = plain.samples.draw(rows, seed + i)
+        arrays = plain.draw(rows, seed + i)
         pairs.append((run(arrays, rows), plain.reference(arrays, rows)))
     worst = 0.0
     for i, tensor in enumerate(plain.outputs):
@@ -122,7 +137,7 @@ def _choose(plain: Plain, natives: Mapping[str, Native], batch: int, measure: bo
     candidates = plain.candidates[batch]
     if candidates and not measure:
         return candidates[0]
-    arrays = plain.samples.draw(batch, _SEED)
+    arrays = plain.draw(batch, _SEED)
     runs: list[Callable[[], object]] = []
     for bucket in candidates:
         runs.append(functools.partial(plain.model((bucket,), natives), arrays, batch))

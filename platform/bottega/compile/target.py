@@ -59,6 +59,17 @@ def for_integers(target: Target) -> Target:
     return msgspec.structs.replace(target, features=tuple(sorted({*target.features, VNNI})))
 
 
+def parse(text: str) -> Target:
+    """A target by its name on the command line: `cpu` is this machine, `cpu:x86-64-v3` a level to ship.
+
+    Raises InvalidInput for any other name.
+    """
+    kind, _, level = text.partition(":")
+    if kind != "cpu":
+        raise InvalidInput(f"{text!r} is no target.", next_step=f"Give cpu, or cpu: and one of {', '.join(LEVELS)}.")
+    return named(level) if level else host()
+
+
 def misfit(target: Target) -> str:
     """Why this machine cannot run code built for `target`; empty where it can."""
     here = (platform.system().lower(), _architecture())

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from bottega.compile.build import build_artifact
 from bottega.compile.explain import explain
-from bottega.compile.manifest import Manifest, read_manifest
+from bottega.compile.manifest import MANIFEST, Manifest, read_manifest
+from bottega.compile.order import BUCKETS
+from bottega.compile.target import Target
 from bottega.errors import NotFound, Unavailable
 from bottega.progress import Progress, silent
 from bottega.registry import ModelVersion, Registry
@@ -14,26 +17,32 @@ from bottega.serving.address import read_server
 from bottega.serving.client import Client
 from bottega.workspace import Workspace
 
-BUCKETS = (1, 4, 16, 64, 256)
-
 
 def compile_version(
-    workspace: Workspace, reference: str, buckets: Sequence[int] = BUCKETS, progress: Progress = silent
+    workspace: Workspace,
+    reference: str,
+    buckets: Sequence[int] = BUCKETS,
+    progress: Progress = silent,
+    *,
+    out: Path | None = None,
+    target: Target | None = None,
 ) -> Manifest:
-    """Compile a registered version (`eta@champion`, `eta/3`) into the workspace's repository, or read what is there.
+    """Compile a registered version (`eta@champion`, `eta/3`) into `out`, or into the workspace's repository, or read
+    what is there. Only what is in the repository can be deployed.
 
     Raises NotFound for an unknown reference, IntegrityError where the compiled module disagrees with its reference.
     """
     found = Registry(workspace).get(reference)
-    folder = workspace.repository / found.name / str(found.version)
-    if (folder / "manifest.json").exists():
+    folder = out or workspace.repository / found.name / str(found.version)
+    if out is None and (folder / MANIFEST).exists():
         return read_manifest(folder, workspace.signing_key())
     return build_artifact(
         found.folder,
         folder,
         version=str(found.version),
         key=workspace.signing_key(),
-        buckets=tuple(buckets),
+        buckets=buckets,
+        target=target,
         progress=progress,
     )
 
@@ -78,6 +87,6 @@ def _check_compiled(workspace: Workspace, found: ModelVersion) -> None:
         )
 
 
-def explain_version(workspace: Workspace, reference: str) -> dict[str, str]:
-    """The code of a version's model at each stage of compiling, by stage."""
-    return explain(Registry(workspace).get(reference).folder)
+def explain_version(workspace: Workspace, reference: str, batch: int, target: Target | None = None) -> dict[str, str]:
+    """The code of a version's model at each stage of compiling for batches of `batch` rows, by stage."""
+    return explain(Registry(workspace).get(reference).folder, batch, target)

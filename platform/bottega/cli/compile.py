@@ -1,0 +1,121 @@
+"""`bottega compile`: from a registered version, or a model file, to native code that is checked and measured."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bottega.cli.console import JsonOption, Session, WorkspaceOption, open_session, table
+from bottega.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from bottega.compile.manifest import Manifest
+    from bottega.compile.target import Target
+
+BUCKETS = "1,4,16,64,256"
+EXPLAINED_ROWS = 16
+
+
+def compile_model(
+    reference: Annotated[
+        str, typer.Argument(help="eta@champion, eta/3, or a file: .onnx, XGBoost's .ubj or .json.", metavar="MODEL")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New folder for the artefact; default: the workspace's repository.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", help="cpu is this machine; cpu:x86-64-v3 a level to ship.")
+    ] = "cpu",
+    buckets: Annotated[
+        str, typer.Option("--buckets", help="Batch sizes with code of their own; larger batches are cut.")
+    ] = BUCKETS,
+    precision: Annotated[str, typer.Option("--precision", help="Of a network's products: fp32.")] = "fp32",
+    tune: Annotated[int, typer.Option("--tune", min=0, help="Trials of a search for better schedules.")] = 0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the code of each stage instead: what was fused, tiled, assembled.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compile a model to native code, check parity, measure it against ONNX Runtime on this machine."""
+    sizes, chosen = _sizes(buckets), _target(target)
+    if precision != "fp32":
+        raise Unsupported(f"The precision {precision!r} is not built yet.", next_step="Give --precision fp32.")
+    if tune:
+        raise Unsupported("Tuning is not built yet.", next_step="Leave --tune out.")
+    session = open_session(workspace, as_json)
+    if explain:
+        batch = EXPLAINED_ROWS if buckets == BUCKETS else sizes[0]
+        _explain(session, reference, batch, chosen)
+        return
+    _compile(session, reference, out, sizes, chosen)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InvalidInput(f"The buckets are {text!r}.", next_step="Give whole numbers with commas between: 1,16,256.")
+    return tuple(int(part) for part in parts)
+
+
+def _target(text: str) -> "Target":
+    from bottega.compile.target import parse
+
+    return parse(text)
+
+
+def _explain(session: Session, reference: str, batch: int, target: "Target") -> None:
+    from bottega.pipeline.model_files import explain_file, is_model_file
+    from bottega.pipeline.release import explain_version
+
+    if is_model_file(reference):
+        stages = explain_file(Path(reference), batch, target)
+    else:
+        stages = explain_version(session.workspace, reference, batch, target)
+    session.emit(stages, "\n\n".join(f"# {name}\n{text}" for name, text in stages.items()).replace("[", r"\["))
+
+
+def _compile(session: Session, reference: str, out: Path | None, sizes: tuple[int, ...], target: "Target") -> None:
+    from bottega.pipeline.model_files import compile_file, is_model_file
+    from bottega.pipeline.release import compile_version
+
+    with session.progress() as progress:
+        if is_model_file(reference):
+            out, found = compile_file(session.workspace, Path(reference), out, sizes, progress, target=target)
+        else:
+            found = compile_version(session.workspace, reference, sizes, progress, out=out, target=target)
+    session.emit(found, _engines(found), *_tensors(found), *found.notes, _summary(found), _next(found, out))
+
+
+def _engines(found: "Manifest"):  # type: ignore[no-untyped-def]  # rich is imported by the console
+    rows = [(b.batch, b.engine, b.entry or "-", b.tvm_us, b.onnxruntime_us, b.speedup) for b in found.engines]
+    return table("", ("batch", "engine", "function", "TVM us", "ONNX Runtime us", "ratio"), rows)
+
+
+def _tensors(found: "Manifest") -> list[str]:
+    """The tensors of a plain model, one a line."""
+    if found.plan is not None:
+        return []
+    lines = []
+    for way, tensors in (("in", found.inputs), ("out", found.outputs)):
+        for tensor in tensors:
+            shape = ", ".join("batch" if size == -1 else str(size) for size in tensor.shape)
+            ids = f", ids {min(tensor.lowest)} to {max(tensor.highest)}" if tensor.lowest else ""
+            missing = ", NaN where missing" if tensor.missing else ""
+            lines.append(f"{way}: {tensor.name} {tensor.datatype} ({shape}){ids}{missing}".replace("[", r"\["))
+    return lines
+
+
+def _summary(found: "Manifest") -> str:
+    name = f"{found.usecase} version {found.version} ({found.model})" if found.plan else found.model
+    parity = found.parity
+    return (
+        f"{name} for {found.target.level}: largest relative error {parity.max_rel_error:.2g} "
+        f"against {parity.against} on {parity.rows:,} rows."
+    )
+
+
+def _next(found: "Manifest", folder: Path | None) -> str:
+    if folder is not None:
+        return f"Written to {folder}"
+    return f"Next: bottega deploy {found.usecase}/{found.version}"

@@ -1,0 +1,71 @@
+"""Model files: a model that was trained elsewhere, from its file to an artefact."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bottega.compile.explain import explain_plain
+from bottega.compile.manifest import Manifest
+from bottega.compile.order import BUCKETS
+from bottega.compile.plain_build import build_plain
+from bottega.compile.target import Target
+from bottega.compile.trees import Ensemble
+from bottega.compile.xgboost_trees import read_xgboost
+from bottega.errors import InvalidData, InvalidInput
+from bottega.progress import Progress, silent
+from bottega.serving.deployment import versions
+from bottega.serving.protocol import check_name
+from bottega.workspace import Workspace
+
+SUFFIXES = (".onnx", ".ubj", ".json")
+"""ONNX, and XGBoost's two formats."""
+
+
+def is_model_file(text: str) -> bool:
+    """Whether a reference names a file and no registered model."""
+    return text.endswith(SUFFIXES)
+
+
+def read_model(path: Path) -> bytes | Ensemble:
+    """An ONNX model's bytes, or an XGBoost model's trees. Raises InvalidData for a file that cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidData(f"{path} cannot be read: {error.strerror}.") from None
+    return content if path.suffix == ".onnx" else read_xgboost(content)
+
+
+def compile_file(
+    workspace: Workspace,
+    path: Path,
+    out: Path | None = None,
+    buckets: Sequence[int] = BUCKETS,
+    progress: Progress = silent,
+    *,
+    target: Target | None = None,
+) -> tuple[Path, Manifest]:
+    """Compile a model file into `out`, or as the next version under its own name into the workspace's repository.
+
+    Raises InvalidData for a file that is no model, IntegrityError where native code disagrees with ONNX Runtime.
+    """
+    source = read_model(path)
+    if out is None:
+        name = check_name(path.stem, "model")
+        out = workspace.repository / name / str(max(versions(workspace, name), default=0) + 1)
+    elif out.exists() and out.is_file():
+        raise InvalidInput(f"{out} is a file.", next_step="An artefact is a folder: name a new one.")
+    manifest = build_plain(
+        source,
+        out,
+        name=path.stem,
+        version=out.name,
+        key=workspace.signing_key(),
+        buckets=buckets,
+        target=target,
+        progress=progress,
+    )
+    return out, manifest
+
+
+def explain_file(path: Path, batch: int, target: Target | None = None) -> dict[str, str]:
+    """The code of a model file at each stage of compiling for batches of `batch` rows, by stage."""
+    return explain_plain(read_model(path), batch, target)

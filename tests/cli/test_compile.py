@@ -1,0 +1,122 @@
+"""`bottega compile FILE`: a model file becomes an artefact that a program loads; wrong uses get one line."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from bottega.cli import main
+from bottega.compile.runtime import Artifact
+from bottega.workspace import Workspace
+
+PICTURE = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[n, 6] x, int64[n] place) => (float[n, 4] y) {
+    known = Gather(table, place)
+    joined = Concat <axis: int = 1> (x, known)
+    hidden = MatMul(joined, weights)
+    y = Relu(hidden)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    random = np.random.default_rng(1)
+    parsed = onnx.parser.parse_model(PICTURE)
+    for name, shape in (("table", (9, 2)), ("weights", (8, 4))):
+        drawn = random.standard_normal(shape).astype(np.float32)
+        parsed.graph.initializer.append(numpy_helper.from_array(drawn, name))
+    path = tmp_path_factory.mktemp("models") / "places.onnx"
+    path.write_bytes(parsed.SerializeToString())
+    return path
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left: its exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    error: str
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """The command as a person runs it, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("BOTTEGA_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["bottega", "compile", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def test_a_file_becomes_the_next_version_under_its_name(model: Path, tmp_path: Path, run: Callable[..., Said]) -> None:
+    first = run(model, "--buckets", "1,8", "--json")
+    assert first.code == 0, first.error
+    said = json.loads(first.out)
+    assert (said["model"], said["version"], said["plan"]) == ("places", "1", None)
+    assert [bucket["batch"] for bucket in said["engines"]] == [1, 8]
+    assert said["inputs"][1]["highest"] == [8]
+    second = run(model, "--buckets", "4", "--target", "cpu:x86-64-v2")
+    assert second.code == 0, second.error
+    assert "place INT64 (batch), ids 0 to 8" in second.out
+    assert "x86-64-v2" in second.out
+    workspace = Workspace.open(tmp_path / "workspace")
+    artifact = Artifact.load(workspace.repository / "places" / "2", workspace.signing_key())
+    assert artifact.manifest.target.level == "x86-64-v2"
+    x, place = np.ones((11, 6), np.float32), np.arange(11) % 9
+    assert artifact.run({"x": x, "place": place})["y"].shape == (11, 4)
+
+
+def test_the_stages_explained(model: Path, tmp_path: Path, run: Callable[..., Said]) -> None:
+    said = run(model, "--explain", "--json")
+    assert said.code == 0, said.error
+    stages = json.loads(said.out)
+    order = ["onnx", "relax", "fusion", "kernels", "scheduled", "tiling", "function", "heaviest", "assembly"]
+    assert list(stages) == order
+    assert "matmul" in stages["fusion"]
+    assert "-> " in stages["tiling"] and "vector " in stages["tiling"]
+    kernel, loop = stages["heaviest"].split("\n", 1)
+    assert "matmul" in kernel
+    assert loop.strip()
+    assert "network_16" in stages["assembly"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nothing.onnx"], 2, "nothing.onnx cannot be read"),
+        (["MODEL", "--buckets", "1,two"], 2, "whole numbers"),
+        (["MODEL", "--buckets", "0"], 2, "1 or more"),
+        (["MODEL", "--target", "gpu"], 2, "'gpu' is no target"),
+        (["MODEL", "--target", "cpu:i386"], 2, "'i386' is no CPU level"),
+        (["MODEL", "--out", "."], 1, "exists"),
+        (["cut.onnx"], 2, "not readable as ONNX"),
+        (["cut.ubj"], 2, "UBJSON"),
+    ],
+)
+def test_wrong_uses_get_one_line(
+    arguments: list[str], code: int, says: str, model: Path, tmp_path: Path, run: Callable[..., Said]
+) -> None:
+    for name in ("cut.onnx", "cut.ubj"):
+        (tmp_path / name).write_bytes(model.read_bytes()[:100])
+    done = run(*(str(model) if argument == "MODEL" else argument for argument in arguments))
+    assert done.code == code, done.error
+    assert says in done.error
+    assert len(done.error.strip().splitlines()) == 1
