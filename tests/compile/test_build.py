@@ -195,7 +195,8 @@ def test_explanations_hold_every_stage(trees_package: Path, network_package: Pat
     trees = explain(trees_package)
     assert list(trees) == ["tables", "row_lanes", "tree_lanes", "assembly"]
     network = explain(network_package, batch=3)
-    assert list(network) == ["onnx", "relax", "kernels", "scheduled", "function", "assembly"]
+    stages = ["onnx", "relax", "fusion", "kernels", "scheduled", "tiling", "function", "heaviest", "assembly"]
+    assert list(network) == stages
     assert "T.vectorized" in network["scheduled"]
     assert "T.vectorized" not in network["kernels"]
     assert "def network_4" in network["function"]
