@@ -1,7 +1,5 @@
 """The reference networks by name, with inputs drawn for them, as torch modules and as ONNX."""
 
-import logging
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,12 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from bottega.training.export import export_torch
 from models.cnn import PIXELS, Cnn
 from models.deepeta import IDS, NUMBERS, ROWS_PER_ID, DeepEta
 from models.two_tower import CONTEXT, USERS, TwoTower
 
 NAMES = ("deepeta", "two_tower", "cnn")
-_OPSET = 18
 
 
 @dataclass(frozen=True)
@@ -34,30 +32,7 @@ class ReferenceModel:
 
     def onnx(self) -> bytes:
         """The network as ONNX, of any batch."""
-        inputs = self.inputs(2, 0)
-        batch = torch.export.Dim("batch")
-        logger = logging.getLogger("torch.onnx")
-        level = logger.level
-        try:
-            logger.setLevel(logging.ERROR)  # it warns that torchvision is not installed
-            with warnings.catch_warnings():
-                # torch's own export code uses what its pytree module deprecates.
-                warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-                warnings.filterwarnings("ignore", message=".*batch will not be used", category=UserWarning)
-                program = torch.onnx.export(
-                    self.module,
-                    tuple(map(torch.from_numpy, inputs.values())),
-                    input_names=list(inputs),
-                    output_names=list(self.outputs),
-                    dynamic_shapes=tuple({0: batch} for _ in inputs),
-                    opset_version=_OPSET,
-                    dynamo=True,
-                    verbose=False,
-                )
-        finally:
-            logger.setLevel(level)
-        assert program is not None
-        return program.model_proto.SerializeToString()
+        return export_torch(self.module, self.inputs(2, 0), self.outputs)
 
 
 def reference_model(name: str, seed: int = 0) -> ReferenceModel:

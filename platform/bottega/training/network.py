@@ -1,7 +1,5 @@
 """Training of the DeepETA-style network, and its export to ONNX."""
 
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -11,11 +9,11 @@ from torch import Tensor, nn
 
 from bottega.progress import Progress, silent
 from bottega.training.deepeta import DeepEta
+from bottega.training.export import export_torch
 from bottega.training.fitted import Fitted, Rows
 from bottega.training.settings import NetworkSettings
 
 TASK = "Training DeepETA"
-OPSET = 18
 
 
 def fit_network(
@@ -119,24 +117,4 @@ def _predict(network: DeepEta, features: np.ndarray) -> np.ndarray:
 def export_network(network: DeepEta, columns: int) -> bytes:
     """The network as ONNX: input `features` (batch, columns) float32, output `residual` (batch, 1) float32."""
     network.eval()
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    try:
-        logger.setLevel(logging.ERROR)  # it warns that torchvision is not installed
-        with warnings.catch_warnings():
-            # torch's own export code uses what its pytree module deprecates.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            program = torch.onnx.export(
-                network,
-                (torch.zeros((2, columns)),),
-                input_names=["features"],
-                output_names=["residual"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
-    return program.model_proto.SerializeToString()
+    return export_torch(network, {"features": np.zeros((2, columns), np.float32)}, ["residual"])
