@@ -124,7 +124,7 @@ def as_written(model: onnx.ModelProto, features: np.ndarray) -> np.ndarray:
 def test_a_quantised_graph(level: str, transposed: bool, rows: int, columns: int, zero: int, tmp_path: Path) -> None:
     target, model = target_of(level), quantised_graph(rows, columns, transposed=transposed, zero=zero)
     features = np.random.default_rng(1).standard_normal((9, rows)).astype(np.float32)
-    module = lower(import_onnx(model, (9, rows)), llvm_target(target))
+    module = lower(import_onnx(model, {"features": (9, rows)}), llvm_target(target))
     assert str(module).count("bottega.packed") == 2
     joined = join(schedule(module, target), "f")
     out = library.aligned((9, 5), np.float32)

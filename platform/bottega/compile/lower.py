@@ -63,6 +63,7 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         SafeTakes(),
         UseIntegers(),
         transform.DeadCodeElimination(),
+        transform.FoldBatchnormToConv2D(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         FoldSmallConstants(),

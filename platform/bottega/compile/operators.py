@@ -9,6 +9,7 @@ from tvm import relax
 
 from bottega.compile.products import replace_product
 from bottega.compile.topk import top_k
+from bottega.compile.winograd import replace_convolution
 
 Rule = Callable[[relax.BlockBuilder, tvm.ir.Call], relax.Expr | None]
 """A call of the operator in other words; None where the rule does not hold."""
@@ -72,4 +73,6 @@ def known_shape(value: relax.Expr) -> tuple[int, ...] | None:
     return tuple(int(size) for size in shape.values)
 
 
-_RULES: Mapping[str, Rule] = MappingProxyType({"relax.matmul": replace_product, "relax.topk": _top_k})
+_RULES: Mapping[str, Rule] = MappingProxyType(
+    {"relax.matmul": replace_product, "relax.nn.conv2d": replace_convolution, "relax.topk": _top_k}
+)

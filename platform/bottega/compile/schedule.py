@@ -9,7 +9,8 @@ Lowering gives loops in the order of the mathematics. Three rules turn them into
 - everything else is inlined into what uses it, or runs one register at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import tvm
 from tvm import s_tir, tirx
@@ -22,6 +23,7 @@ from bottega.compile.loops import Registers, axes, blocks, extent, largest_divis
 from bottega.compile.packed import is_packed, schedule_packed
 from bottega.compile.reductions import schedule_reduction
 from bottega.compile.target import VNNI, Target
+from bottega.compile.winograd import STAGE, schedule_winograd
 
 Rule = Callable[[Schedule, SBlockRV, Registers], None]
 SCHEDULED = "tirx.is_scheduled"
@@ -64,7 +66,13 @@ def schedule_kernel(kernel: tirx.PrimFunc, machine: Registers) -> tirx.PrimFunc:
 def _rule(sch: Schedule, block: SBlockRV) -> Rule:
     if is_packed(sch, block):
         return schedule_packed
+    if stage := sch.get(block).annotations.get(STAGE):
+        return _RULE_OF_STAGE.get(stage, _leave)
     return schedule_reduction if axes(sch, block).reductions else _vectorize
+
+
+def _leave(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
+    """The rule for blocks that the rule for another one takes care of."""
 
 
 def _applied(rule: Rule, sch: Schedule, block: str, machine: Registers) -> Schedule:
@@ -83,6 +91,8 @@ def _inline(sch: Schedule, block: SBlockRV) -> None:
     if axes(sch, block).reductions or not consumers:
         return
     body = sch.get(block).body
+    if STAGE in sch.get(block).annotations:
+        return
     if _is_padding(body) and any(axes(sch, consumer).reductions for consumer in consumers):
         return
     if isinstance(body.value, tirx.FloorMod) or (len(consumers) > 1 and not _is_cheap(body)):
@@ -127,3 +137,6 @@ def _vectorize(sch: Schedule, block: SBlockRV, machine: Registers) -> None:
         last = sch.fuse(*loops)
     _, lane = sch.split(last, [None, largest_divisor(extent(sch, last), machine.lanes)])
     sch.vectorize(lane)
+
+
+_RULE_OF_STAGE: Mapping[str, Rule] = MappingProxyType({"products": schedule_winograd, "pad": _vectorize})
