@@ -28,6 +28,9 @@ def serve(
     host: Annotated[
         str | None, typer.Option("--host", help="Address; another than loopback needs BOTTEGA_TOKEN.")
     ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option("--grpc-port", help="Also serve gRPC on this port; 0 takes a free one.")
+    ] = None,
     repository: Annotated[
         Path | None,
         typer.Option("--repository", help="Also serve the plain models of this folder: <model>/<version>/model.onnx."),
@@ -49,7 +52,14 @@ def serve(
         f"Starting the server of {session.workspace.root} on http://{settings.host}:{settings.http_port}. "
         "Ctrl-C ends it."
     )
-    run(session.workspace, settings.host, settings.http_port, None, repository, model_control.value)
+    run(
+        session.workspace,
+        settings.host,
+        settings.http_port,
+        repository=repository,
+        control=model_control.value,
+        grpc_port=grpc_port,
+    )
 
 
 def predict(

@@ -21,6 +21,7 @@ class Address(msgspec.Struct, frozen=True):
     host: str
     port: int
     started_at: datetime
+    grpc_port: int | None = None
 
     @property
     def url(self) -> str:

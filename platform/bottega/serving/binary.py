@@ -85,14 +85,15 @@ def encode_body(
     model: str, version: str, request: InferRequest, outputs: Sequence[tuple[str, str, np.ndarray]]
 ) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON header where binary data follows it."""
-    blobs = [_encode_binary(array) if wants_binary(request, name) else None for name, _, array in outputs]
+    blobs = [encode_binary(array) if wants_binary(request, name) else None for name, _, array in outputs]
     sizes = [None if blob is None else {"binary_data_size": len(blob)} for blob in blobs]
     header = encode_response(model, version, request.id, outputs, sizes)
     tail = [blob for blob in blobs if blob is not None]
     return (b"".join([header, *tail]), len(header)) if tail else (header, None)
 
 
-def _encode_binary(array: np.ndarray) -> bytes:
+def encode_binary(array: np.ndarray) -> bytes:
+    """An array's raw bytes, little-endian; BYTES elements each behind their length."""
     if array.dtype != object:
         return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).tobytes()
     items = [v if isinstance(v, bytes) else v.encode() for v in array.ravel()]

@@ -28,6 +28,9 @@ DATATYPES: dict[str, np.dtype] = {
 }
 """Datatype of the protocol to dtype of numpy; BYTES elements are `bytes`."""
 
+EXTENSIONS = ["classification", "model_configuration", "model_repository", "statistics", "binary_tensor_data"]
+"""Of the protocol, that this server has."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 

@@ -15,7 +15,7 @@ from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
 from bottega.serving.models import Models
-from bottega.serving.protocol import ServerMetadata, check_name
+from bottega.serving.protocol import EXTENSIONS, ServerMetadata, check_name
 from bottega.serving.repository import Repository
 from bottega.serving.web import (
     Disconnected,
@@ -31,7 +31,6 @@ from bottega.serving.web import (
     send_response,
 )
 
-EXTENSIONS = ["classification", "model_configuration", "model_repository", "statistics", "binary_tensor_data"]
 _OPEN_PATHS = {"/v2/health/live", "/v2/health/ready"}
 _report = logging.getLogger("bottega.serving")
 
@@ -55,6 +54,11 @@ class App:
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
         self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that should answer does, and the server is not about to end."""
+        return self.models.ready and not self.draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every failure becomes a JSON answer."""
@@ -108,8 +112,7 @@ class App:
             case ["v2", "health", "live"]:
                 return as_json({"live": True})
             case ["v2", "health", "ready"]:
-                ready = self.models.ready and not self.draining
-                return as_json({"ready": ready}, 200 if ready else 503)
+                return as_json({"ready": self.ready}, 200 if self.ready else 503)
             case ["v2", ("systemsharedmemory" | "cudasharedmemory" | "trace" | "logging") as what, *_]:
                 raise Unsupported(f"This server has no {what} extension.", next_step="GET /v2 lists what it has.")
             case ["v1", "status"]:

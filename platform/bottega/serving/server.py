@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import uvicorn
 import uvloop
@@ -41,8 +41,11 @@ def run(
     token: str | None = None,
     repository: Path | None = None,
     control: Control = "none",
+    grpc_port: int | None = None,
 ) -> None:
     """Serve what is deployed in the workspace, and the plain models of a `repository`, until SIGTERM or SIGINT.
+
+    With `grpc_port` over gRPC too.
 
     `port` 0 takes any free one. `token` (default: BOTTEGA_TOKEN) must come with each request; an address other than
     loopback needs one. Raises Unavailable where the port is taken, Conflict where a server already runs here.
@@ -57,7 +60,7 @@ def run(
         )
     with bind(host, port) as listener:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        uvloop.run(_serve(workspace, host, listener, token, repository, control))
+        uvloop.run(_serve(workspace, host, listener, token, repository, control, grpc_port))
 
 
 def check_address(host: str, token: str) -> None:
@@ -109,14 +112,21 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    workspace: Workspace, host: str, listener: socket.socket, token: str, folder: Path | None, control: Control
+    workspace: Workspace,
+    host: str,
+    listener: socket.socket,
+    token: str,
+    folder: Path | None,
+    control: Control,
+    grpc_port: int | None,
 ) -> None:
     metrics = Metrics()
     repository = None if folder is None else Repository(folder, workspace.signing_key, metrics, control)
     live = LiveEndpoints(workspace, metrics)
     log = PredictionLog(workspace.predictions)
     app = App(live, log, metrics, token, repository)
-    address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC))
+    calls, grpc_port = _open_grpc(app, host, grpc_port, token)
+    address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC), grpc_port)
     server = _Server(_configure(app), lambda: write_json(workspace.server, address))
 
     def drain() -> None:
@@ -132,12 +142,25 @@ async def _serve(
         if repository is not None:
             await repository.load_all()
             followers.append(asyncio.create_task(repository.follow()))
+        if calls is not None:
+            await calls.start()
         await server.serve([listener])
+        if calls is not None:
+            await calls.stop(DRAIN_S)
         for follower in followers:
             follower.cancel()
     finally:
         _withdraw(workspace)
         await asyncio.to_thread(log.close)
+
+
+def _open_grpc(app: App, host: str, port: int | None, token: str) -> tuple[Any, int | None]:
+    """A bound gRPC server and its port; nothing of gRPC is imported where it is not wanted."""
+    if port is None:
+        return None, None
+    from bottega.serving.grpc_server import GrpcService, open_grpc
+
+    return open_grpc(GrpcService(app.models, lambda: app.ready, token), host, port)
 
 
 def _configure(app: App) -> uvicorn.Config:
@@ -167,13 +190,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--grpc-port", type=int)
     parser.add_argument("--repository", type=Path)
     parser.add_argument("--model-control", choices=get_args(Control), default="none")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         workspace = Workspace.open(options.workspace, load_settings().online)
-        run(workspace, options.host, options.port, None, options.repository, options.model_control)
+        run(
+            workspace,
+            options.host,
+            options.port,
+            repository=options.repository,
+            control=options.model_control,
+            grpc_port=options.grpc_port,
+        )
     except BottegaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
