@@ -83,6 +83,11 @@ class Workspace:
         return self.root / "repository"
 
     @property
+    def tuning(self) -> Path:
+        """Kernels that tuning has searched, by kind of machine; made again when it is lost."""
+        return self.root / "tuning"
+
+    @property
     def deployments(self) -> Path:
         """What is live: one JSON file, the single truth."""
         return self.root / "deployments.json"
