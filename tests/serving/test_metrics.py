@@ -32,7 +32,7 @@ def test_the_exposition_has_what_was_counted() -> None:
     with pytest.raises(InvalidInput), model.counting_errors():
         raise InvalidInput("wrong")
     model.stages["run"].observe_ns(30_000)
-    model.version.set(7)
+    model.version = 7
     text = metrics.text({"written": 9, "dropped": 4})
     assert sample(text, 'bottega_requests_total{model="eta"}') == 2
     assert sample(text, 'bottega_rows_total{model="eta"}') == 4

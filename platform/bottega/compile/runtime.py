@@ -17,7 +17,7 @@ from bottega.compile.model import Model
 from bottega.compile.planned import Planned, no_online_store
 from bottega.compile.target import misfit
 from bottega.compile.tensor_model import RunTensors, TensorModel
-from bottega.compile.tensors import Check
+from bottega.compile.tensors import Check, is_batched
 from bottega.errors import Unsupported
 from bottega.features.plan import (
     Columns,
@@ -49,6 +49,7 @@ class Artifact:
         self.fallback = fallback
         self._run, self._planned = run, planned
         self._check = Check(manifest.inputs)
+        self._batched = [is_batched(tensor) for tensor in manifest.inputs]
         self._outputs = tuple(tensor.name for tensor in manifest.outputs)
 
     @classmethod
@@ -81,7 +82,13 @@ class Artifact:
         Raises InvalidInput for a tensor that is missing or not one of the model's, of another datatype or shape, with
         an id that its table does not have, or with NaN where the model does not know what to do with it.
         """
-        arrays, rows = self._check(tensors)
+        self._check(tensors)
+        return self.run_checked(tensors)
+
+    def run_checked(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`run`, for tensors that `check_tensors` let pass, or such that are joined of them along the batch."""
+        arrays = [tensors[tensor.name] for tensor in self.manifest.inputs]
+        rows = next((len(a) for a, batched in zip(arrays, self._batched, strict=True) if batched), 1)
         return dict(zip(self._outputs, self._run(arrays, rows), strict=True))
 
     def check_tensors(self, tensors: Mapping[str, np.ndarray]) -> int:

@@ -114,14 +114,12 @@ def _to_array(tensor: RequestInput, values: list, dtype: np.dtype) -> np.ndarray
     try:
         if dtype.kind != "f":
             return np.array(values, dtype)
-        wide = np.array(values, np.float64)
-    except OverflowError:
+        with np.errstate(over="raise"):
+            return np.array(values, dtype)
+    except (OverflowError, FloatingPointError):
         raise InvalidInput(f"Input {tensor.name!r} has a value that does not fit {tensor.datatype}.") from None
     except ValueError:
         raise InvalidInput(f"Input {tensor.name!r} has ragged data: its rows differ in length.") from None
-    if wide.size and np.abs(wide).max() > np.finfo(dtype).max:
-        raise InvalidInput(f"Input {tensor.name!r} has a value that does not fit {tensor.datatype}.")
-    return wide.astype(dtype)
 
 
 def _text_array(tensor: RequestInput, values: list) -> np.ndarray:

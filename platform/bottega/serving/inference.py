@@ -1,8 +1,6 @@
 """One inference, whatever the transport: check the request, run it in a batch, note what became of it."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from time import perf_counter_ns
 from typing import Any
 
@@ -24,15 +22,21 @@ class DeadlineExceeded(BottegaError):
     http_status = 504
 
 
-@contextlib.contextmanager
-def counting(model: Model, received_ns: int) -> Iterator[None]:
+class counting:
     """Count a request that ends with an error."""
-    with model.metrics.counting_errors():
-        try:
-            yield
-        except Exception:
-            model.statistics.failed(perf_counter_ns() - received_ns)
-            raise
+
+    __slots__ = ("_model", "_received_ns")
+
+    def __init__(self, model: Model, received_ns: int) -> None:
+        self._model, self._received_ns = model, received_ns
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self._model.metrics.error_count += 1
+            self._model.statistics.failed(perf_counter_ns() - self._received_ns)
 
 
 async def infer(
@@ -44,7 +48,8 @@ async def infer(
     prepared = model.prepare(request, arrays, request_id)
     parsed_ns = perf_counter_ns()
     model.metrics.stages["parse"].observe_ns(parsed_ns - received_ns)
-    answers = await _within(_timeout_us(request.parameters), model.batcher.submit(prepared.columns, prepared.rows))
+    future = model.batcher.submit(prepared.columns, prepared.rows)
+    answers = await (_within(_timeout_us(request.parameters), future) if request.parameters else future)
     model.answered(prepared, answers, received_ns)
     outputs = [(name, model.outputs[name], answers[name]) for name in names]
     if any(output.parameters for output in request.outputs):

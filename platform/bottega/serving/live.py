@@ -98,8 +98,8 @@ class LiveEndpoints:
             return
         self.endpoints[usecase] = endpoint
         self.failures.pop(usecase, None)
-        endpoint.metrics.version.set(version)
-        endpoint.raw_metrics.version.set(version)
+        endpoint.metrics.version = version
+        endpoint.raw_metrics.version = version
         _report.info("%s version %d is live", usecase, version)
 
     def _signature(self) -> tuple[int, int, int]:

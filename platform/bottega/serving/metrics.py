@@ -1,13 +1,20 @@
-"""Metrics: Prometheus counters and histograms by model and stage, and the newest samples for exact quantiles."""
+"""Metrics: counters and histograms by model and stage as Prometheus reads them, and the newest samples for quantiles.
+
+A request counts a dozen things, so counting is a few additions on plain numbers; they become Prometheus's families when
+it asks. Counts are the event loop's: of two threads that count at once, one count in very many may be lost.
+"""
 
 import contextlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 
 STAGES = ("parse", "queue", "features", "run", "post", "encode", "total")
 """Parse the body, wait for the loop turn, compute the model's input, run the model, compute the answer, write it."""
@@ -19,38 +26,47 @@ BUCKETS_S = (
 _KEPT = 4096
 
 
+_BOUNDS_NS = [round(bound * 1e9) for bound in BUCKETS_S]
+
+
 class Stage:
     """Durations of one stage of one model."""
 
-    def __init__(self, histogram: Histogram) -> None:
-        self._histogram = histogram
-        self._newest_us = np.zeros(_KEPT, np.float32)
-        self._count = 0
+    __slots__ = ("_buckets", "_newest_ns", "count", "total_ns")
+
+    def __init__(self) -> None:
+        self._buckets = [0] * (len(_BOUNDS_NS) + 1)
+        self._newest_ns = [0] * _KEPT
+        self.count = self.total_ns = 0
 
     def observe_ns(self, duration_ns: int) -> None:
         """Count one duration."""
-        self._newest_us[self._count % _KEPT] = duration_ns * 1e-3
-        self._count += 1
-        self._histogram.observe(duration_ns * 1e-9)
+        self._newest_ns[self.count % _KEPT] = duration_ns
+        self.count += 1
+        self.total_ns += duration_ns
+        self._buckets[bisect_left(_BOUNDS_NS, duration_ns)] += 1
 
     def summary(self) -> dict[str, float]:
         """Number of durations, and quantiles in microseconds over the newest 4,096 of them."""
-        newest = self._newest_us[: min(self._count, _KEPT)]
-        if not len(newest):
+        newest = self._newest_ns[: min(self.count, _KEPT)]
+        if not newest:
             return {"count": 0}
-        p50, p99 = np.quantile(newest, (0.5, 0.99))
-        return {"count": self._count, "p50_us": round(float(p50), 1), "p99_us": round(float(p99), 1)}
+        p50, p99 = np.quantile(newest, (0.5, 0.99)) / 1000
+        return {"count": self.count, "p50_us": round(float(p50), 1), "p99_us": round(float(p99), 1)}
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        """How many durations lie at or below each bound, as Prometheus writes it."""
+        sums = np.cumsum(self._buckets).tolist()
+        names = [*(str(float(bound)) for bound in BUCKETS_S), "+Inf"]
+        return list(zip(names, sums, strict=True))
 
 
 @dataclass
 class ModelMetrics:
-    """Counts and stages of one model, over all its versions since the server's start."""
+    """Counts and stages of one model, over all its versions since the server's start; `version` is the live one."""
 
-    stages: dict[str, Stage]
-    requests: Counter
-    rows: Counter
-    errors: Counter
-    version: Gauge
+    stages: dict[str, Stage] = field(default_factory=lambda: {stage: Stage() for stage in STAGES})
+    version: int = 0
     request_count: int = 0
     row_count: int = 0
     error_count: int = 0
@@ -59,8 +75,6 @@ class ModelMetrics:
         """Count one answered request of `rows` rows."""
         self.request_count += 1
         self.row_count += rows
-        self.requests.inc()
-        self.rows.inc(rows)
 
     @contextlib.contextmanager
     def counting_errors(self) -> Iterator[None]:
@@ -69,7 +83,6 @@ class ModelMetrics:
             yield
         except Exception:
             self.error_count += 1
-            self.errors.inc()
             raise
 
     def summary(self) -> dict[str, Any]:
@@ -84,58 +97,57 @@ class ModelMetrics:
 
 
 class Metrics:
-    """All metrics of one server, in a registry of their own."""
+    """All metrics of one server; a collector of a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
         self._models: dict[str, ModelMetrics] = {}
-        self._stage = Histogram(
-            "bottega_stage_seconds",
-            "Time by model and stage; features, run and post are of a whole batch.",
-            ["model", "stage"],
-            buckets=BUCKETS_S,
-            registry=self._registry,
-        )
-        self._requests = self._counter("bottega_requests", "Requests answered.")
-        self._rows = self._counter("bottega_rows", "Rows answered.")
-        self._errors = self._counter("bottega_errors", "Requests that got an error.")
-        self._version = Gauge("bottega_model_version", "The live version.", ["model"], registry=self._registry)
-        self._log = Gauge(
-            "bottega_prediction_log",
-            "Rows of the prediction log by what became of them, and segments written.",
-            ["what"],
-            registry=self._registry,
-        )
-
-        self._external = Gauge(
-            "bottega_external",
-            "Rows, questions and calls of external views by what became of them.",
-            ["view", "what"],
-            registry=self._registry,
-        )
-
-    def _counter(self, name: str, text: str) -> Counter:
-        return Counter(name, text, ["model"], registry=self._registry)
+        self._log: Mapping[str, int] = MappingProxyType({})
+        self._external: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def model(self, name: str) -> ModelMetrics:
         """The metrics of a model, made on first use."""
-        if name not in self._models:
-            self._models[name] = ModelMetrics(
-                {stage: Stage(self._stage.labels(name, stage)) for stage in STAGES},
-                self._requests.labels(name),
-                self._rows.labels(name),
-                self._errors.labels(name),
-                self._version.labels(name),
-            )
-        return self._models[name]
+        return self._models.setdefault(name, ModelMetrics())
 
     def text(
         self, log_counts: Mapping[str, int], external: Mapping[str, Mapping[str, int]] = MappingProxyType({})
     ) -> bytes:
         """The exposition that Prometheus scrapes, with the counts of the prediction log and of external views."""
-        for view, counts in external.items():
-            for what, count in counts.items():
-                self._external.labels(view, what).set(count)
-        for what, count in log_counts.items():
-            self._log.labels(what).set(count)
+        self._log, self._external = log_counts, external
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families that Prometheus reads."""
+        stages = HistogramMetricFamily(
+            "bottega_stage_seconds",
+            "Time by model and stage; features, run and post are of a whole batch.",
+            labels=["model", "stage"],
+        )
+        requests = CounterMetricFamily("bottega_requests", "Requests answered.", labels=["model"])
+        rows = CounterMetricFamily("bottega_rows", "Rows answered.", labels=["model"])
+        errors = CounterMetricFamily("bottega_errors", "Requests that got an error.", labels=["model"])
+        versions = GaugeMetricFamily("bottega_model_version", "The live version.", labels=["model"])
+        for name, model in self._models.items():
+            for stage, found in model.stages.items():
+                stages.add_metric([name, stage], found.cumulated(), found.total_ns * 1e-9)
+            requests.add_metric([name], model.request_count)
+            rows.add_metric([name], model.row_count)
+            errors.add_metric([name], model.error_count)
+            versions.add_metric([name], model.version)
+        log = GaugeMetricFamily(
+            "bottega_prediction_log",
+            "Rows of the prediction log by what became of them, and segments written.",
+            labels=["what"],
+        )
+        for what, count in self._log.items():
+            log.add_metric([what], count)
+        external = GaugeMetricFamily(
+            "bottega_external",
+            "Rows, questions and calls of external views by what became of them.",
+            labels=["view", "what"],
+        )
+        for view, counts in self._external.items():
+            for what, count in counts.items():
+                external.add_metric([view, what], count)
+        yield from (stages, requests, rows, errors, versions, log, external)
