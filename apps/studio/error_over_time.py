@@ -66,7 +66,7 @@ def moments(found: History, alerts: tuple[Alert, ...], changes: tuple[Change, ..
     """
     rows = [(alert.detection.at, f"alarm, version {alert.model_version}", alert.explanation, ALARM) for alert in alerts]
     first = found.hourly.groupby("model_version")["start"].min().sort_values()
-    why = {change.version: change.reason for change in changes}
+    why = {change.version: change.reason for change in changes if change.role == "champion"}
     rows += [
         (at.to_pydatetime(), f"version {version} live", why.get(int(version), ""), INK) for version, at in first.items()
     ]

@@ -101,3 +101,74 @@ def test_a_file_of_a_newer_version_is_refused(workspace: Workspace) -> None:
     workspace.deployments.write_bytes(b'{"format": 99}')
     with pytest.raises(StorageError, match="format 99"):
         deployment.read(workspace)
+
+
+def test_a_canary_is_promoted_or_taken_back(workspace: Workspace) -> None:
+    deployment.deploy(workspace, "eta", 1, "first", at=AT)
+    change = deployment.try_canary(workspace, "eta", 2, 0.1, "newer", evidence={"mae_min": 3.4}, at=AT)
+    assert (change.role, change.version, change.before, change.share) == ("canary", 2, None, 0.1)
+    assert deployment.read(workspace).live["eta"] == deployment.Live(1, (), deployment.Canary(2, 0.1))
+    deployment.try_canary(workspace, "eta", 2, 0.5, "going well", at=AT)
+    assert deployment.promote(workspace, "eta", "went well", at=AT).before == 1
+    assert deployment.read(workspace).live["eta"] == deployment.Live(2, (1,))
+    deployment.try_canary(workspace, "eta", 10, 0.1, "newest", at=AT)
+    back = deployment.rollback(workspace, "eta", "it fails", evidence={"failed": 7}, at=AT)
+    assert (back.role, back.version, back.before, back.evidence) == ("canary", 2, 10, {"failed": 7})
+    assert deployment.read(workspace).live["eta"] == deployment.Live(2, (1,))
+    assert deployment.rollback(workspace, "eta", "the champion too").role == "champion"
+
+
+def test_a_shadow_stands_beside_a_canary(workspace: Workspace) -> None:
+    deployment.deploy(workspace, "eta", 1, "first")
+    deployment.try_shadow(workspace, "eta", 2, "look at it")
+    deployment.try_canary(workspace, "eta", 10, 1.0, "try it")
+    assert deployment.read(workspace).live["eta"] == deployment.Live(1, (), deployment.Canary(10, 1.0), 2)
+    assert deployment.promote(workspace, "eta", "better", "shadow").version == 2
+    assert deployment.read(workspace).live["eta"] == deployment.Live(2, (1,))
+    deployment.try_shadow(workspace, "eta", 1, "the old one, to compare")
+    assert deployment.rollback(workspace, "eta", "seen enough", "shadow").before == 1
+    assert deployment.read(workspace).live["eta"] == deployment.Live(2, (1,))
+
+
+def test_another_champion_ends_the_canary_and_says_so(workspace: Workspace) -> None:
+    deployment.deploy(workspace, "eta", 1, "first")
+    deployment.try_canary(workspace, "eta", 2, 0.1, "try it")
+    deployment.deploy(workspace, "eta", 10, "urgent")
+    state = deployment.read(workspace)
+    assert state.live["eta"] == deployment.Live(10, (1,))
+    ended = state.history[-1]
+    assert (ended.action, ended.role, ended.version, ended.before) == ("rollback", "canary", 10, 2)
+    assert ended.reason == "version 10 became the champion"
+
+
+def test_roles_that_make_no_sense_are_refused(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match="not deployed"):
+        deployment.try_canary(workspace, "eta", 2, 0.1, "too early")
+    deployment.deploy(workspace, "eta", 1, "first")
+    for share in (0.0, -0.1, 1.01, float("nan")):
+        with pytest.raises(InvalidInput, match="share is"):
+            deployment.try_canary(workspace, "eta", 2, share, "try it")
+    with pytest.raises(Conflict, match="cannot be its own canary"):
+        deployment.try_canary(workspace, "eta", 1, 0.1, "try it")
+    with pytest.raises(NotFound, match="no compiled version 3"):
+        deployment.try_shadow(workspace, "eta", 3, "half written")
+    with pytest.raises(Conflict, match="no canary to promote"):
+        deployment.promote(workspace, "eta", "why not")
+    deployment.try_canary(workspace, "eta", 2, 0.1, "try it")
+    with pytest.raises(Conflict, match="is version 2, so there is nothing"):
+        deployment.rollback(workspace, "eta", "late", "canary", version=10)
+    assert len(deployment.read(workspace).history) == 2
+
+
+def test_a_file_of_format_1_reads_as_before(workspace: Workspace) -> None:
+    workspace.deployments.write_text(
+        '{"live": {"eta": {"champion": 2, "previous": [1], "challenger": null, "shadow": null}}, "history": [{"at":'
+        '"2024-01-02T03:00:00Z", "action": "deploy", "usecase": "eta", "version": 2, "before": 1, "reason": "better",'
+        '"evidence": {}}], "format": 1}'
+    )
+    state = deployment.read(workspace)
+    assert state.live["eta"] == deployment.Live(2, (1,))
+    assert (state.history[0].role, state.history[0].share) == ("champion", None)
+    deployment.try_canary(workspace, "eta", 10, 0.1, "the next")
+    again = deployment.read(workspace)
+    assert (again.format, len(again.history)) == (2, 2)

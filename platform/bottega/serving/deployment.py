@@ -1,81 +1,30 @@
-"""Deployment: the one truth of what is live, with the history of how it became so.
+"""Decisions about what is live: deploy, try a canary or a shadow, promote, roll back; each with its reason."""
 
-One JSON file, replaced atomically. The server follows the file; whoever deploys only writes it.
-"""
-
-import contextlib
-import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 
-from bottega.errors import Conflict, InvalidInput, NotFound, StorageError
-from bottega.files import disk_errors, write_json
+from bottega.errors import Conflict, InvalidInput, NotFound
+from bottega.serving.deployments import Canary, Change, Deployments, Live, Role, locked, read, versions, write
 from bottega.serving.protocol import check_name
 from bottega.workspace import Workspace
 
-FORMAT = 1
-
-
-class Live(msgspec.Struct, frozen=True):
-    """What answers for one use case; `previous` are the champions before this one, newest last."""
-
-    champion: int
-    previous: tuple[int, ...] = ()
-    challenger: int | None = None
-    shadow: int | None = None
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One decision: when (UTC), what, why, and the figures behind it."""
-
-    at: datetime
-    action: Literal["deploy", "rollback"]
-    usecase: str
-    version: int
-    before: int | None
-    reason: str
-    evidence: dict[str, Any] = {}
-
-
-class Deployments(msgspec.Struct, frozen=True):
-    """Content of `deployments.json`."""
-
-    live: dict[str, Live] = {}
-    history: tuple[Change, ...] = ()
-    format: int = FORMAT
-
-
-def read(workspace: Workspace) -> Deployments:
-    """What is live; empty where nothing was ever deployed."""
-    try:
-        content = workspace.deployments.read_bytes()
-    except FileNotFoundError:
-        return Deployments()
-    try:
-        found = msgspec.json.decode(content, type=Deployments)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StorageError(
-            f"{workspace.deployments} is damaged: {error}.", next_step="Restore it, or remove it and deploy again."
-        ) from None
-    if found.format > FORMAT:
-        raise StorageError(
-            f"{workspace.deployments} has format {found.format}, this Bottega knows up to {FORMAT}.",
-            next_step="Update Bottega.",
-        )
-    return found
-
-
-def versions(workspace: Workspace, usecase: str) -> tuple[int, ...]:
-    """Versions of a use case that have an artefact in the model repository, oldest first."""
-    folder = workspace.repository / check_name(usecase, "use case")
-    if not folder.is_dir():
-        return ()
-    return tuple(
-        sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and (p / "manifest.json").is_file())
-    )
+__all__ = [
+    "Canary",
+    "Change",
+    "Deployments",
+    "Live",
+    "Role",
+    "deploy",
+    "promote",
+    "read",
+    "rollback",
+    "try_canary",
+    "try_shadow",
+    "versions",
+]
 
 
 def deploy(
@@ -87,22 +36,89 @@ def deploy(
     evidence: Mapping[str, Any] | None = None,
     at: datetime | None = None,
 ) -> Change:
-    """Make `version` the champion of `usecase`. Raises NotFound where it has no artefact."""
-    known = versions(workspace, usecase)
-    if version not in known:
-        has = f"Artefacts exist of versions {', '.join(map(str, known))}." if known else "There is no artefact of it."
-        raise NotFound(
-            f"{usecase} has no compiled version {version}. {has}", next_step=f"Run 'bottega compile {usecase}'."
-        )
-    with _locked(workspace):
+    """Make `version` the champion of `usecase`. Raises NotFound where it has no artefact.
+
+    Another canary than `version` ends, as a change of its own: what it was compared with is no more.
+    """
+    _check_compiled(workspace, usecase, version)
+    with locked(workspace):
         state = read(workspace)
         live = state.live.get(usecase)
-        before = live.champion if live else None
-        previous = live.previous if live else ()
-        if before is not None and before != version:
-            previous = (*previous, before)
-        change = Change(at or datetime.now(UTC), "deploy", usecase, version, before, reason, dict(evidence or {}))
-        _write(workspace, state, Live(version, previous), change)
+        before = None if live is None else live.champion
+        changes = [_change("deploy", usecase, version, before, reason, evidence, at)]
+        if live is not None and live.canary is not None and live.canary.version != version:
+            why = f"version {version} became the champion"
+            changes.append(_change("rollback", usecase, version, live.canary.version, why, None, at, "canary"))
+        write(workspace, state, _crowned(live, version), *changes)
+    return changes[0]
+
+
+def try_canary(
+    workspace: Workspace,
+    usecase: str,
+    version: int,
+    share: float,
+    reason: str,
+    *,
+    evidence: Mapping[str, Any] | None = None,
+    at: datetime | None = None,
+) -> Change:
+    """Have `version` answer a share of the requests, over 0 and up to 1; the champion answers the rest.
+
+    Takes the place of a canary before it. Raises NotFound where there is no champion, or no artefact of the version.
+    """
+    if not 0 < share <= 1:
+        raise InvalidInput(
+            f"A canary's share is {share:g}; it must be over 0 and at most 1.", next_step="Give 0.1 for a tenth."
+        )
+    with locked(workspace):
+        state, live = _beside_champion(workspace, usecase, version, "canary")
+        change = _change("deploy", usecase, version, live.version("canary"), reason, evidence, at, "canary", share)
+        write(workspace, state, msgspec.structs.replace(live, canary=Canary(version, share)), change)
+    return change
+
+
+def try_shadow(
+    workspace: Workspace,
+    usecase: str,
+    version: int,
+    reason: str,
+    *,
+    evidence: Mapping[str, Any] | None = None,
+    at: datetime | None = None,
+) -> Change:
+    """Have `version` asked whatever the champion is asked; nobody gets its answers.
+
+    Takes the place of a shadow before it. Raises NotFound where there is no champion, or no artefact of the version.
+    """
+    with locked(workspace):
+        state, live = _beside_champion(workspace, usecase, version, "shadow")
+        change = _change("deploy", usecase, version, live.shadow, reason, evidence, at, "shadow")
+        write(workspace, state, msgspec.structs.replace(live, shadow=version), change)
+    return change
+
+
+def promote(
+    workspace: Workspace,
+    usecase: str,
+    reason: str,
+    role: Role = "canary",
+    *,
+    evidence: Mapping[str, Any] | None = None,
+    at: datetime | None = None,
+) -> Change:
+    """Make the canary (or the shadow) the champion. Raises Conflict where there is none."""
+    with locked(workspace):
+        state = read(workspace)
+        live = _live(state, usecase)
+        version = None if role == "champion" else live.version(role)
+        if version is None:
+            raise Conflict(
+                f"{usecase} has no {role} to promote.",
+                next_step=f"Run 'bottega deploy {usecase}@VERSION --{role}'.",
+            )
+        change = _change("promote", usecase, version, live.champion, reason, evidence, at)
+        write(workspace, state, _crowned(live, version), change)
     return change
 
 
@@ -110,41 +126,96 @@ def rollback(
     workspace: Workspace,
     usecase: str,
     reason: str,
+    role: Role | None = None,
     *,
+    version: int | None = None,
     evidence: Mapping[str, Any] | None = None,
     at: datetime | None = None,
 ) -> Change:
-    """Make the champion before this one the champion again. Raises Conflict where there was none."""
-    with _locked(workspace):
+    """Take back what was deployed last in a role; without one, of the canary where there is one, else of the champion.
+
+    The champion goes to the one before it. With `version`, only where that version is in the role. Raises Conflict
+    where there is nothing to take back.
+    """
+    with locked(workspace):
         state = read(workspace)
-        live = state.live.get(check_name(usecase, "use case"))
-        if live is None:
-            raise NotFound(f"{usecase} is not deployed.", next_step=f"Run 'bottega deploy {usecase}'.")
-        if not live.previous:
-            raise Conflict(f"{usecase} has no champion before version {live.champion} to roll back to.")
-        version = live.previous[-1]
-        if version not in versions(workspace, usecase):
-            raise Conflict(
-                f"Version {version} of {usecase} has no artefact any more.",
-                next_step=f"Run 'bottega compile {usecase}' for it, or deploy another version.",
-            )
-        change = Change(
-            at or datetime.now(UTC), "rollback", usecase, version, live.champion, reason, dict(evidence or {})
-        )
-        _write(workspace, state, Live(version, live.previous[:-1]), change)
+        live = _live(state, usecase)
+        role = role or ("champion" if live.canary is None else "canary")
+        before = live.version(role)
+        if before is None or version not in (None, before):
+            has = "none" if before is None else f"version {before}"
+            raise Conflict(f"The {role} of {usecase} is {has}, so there is nothing to roll back.")
+        after = _without(workspace, usecase, live, role)
+        change = _change("rollback", usecase, after.champion, before, reason, evidence, at, role)
+        write(workspace, state, after, change)
     return change
 
 
-def _write(workspace: Workspace, state: Deployments, live: Live, change: Change) -> None:
-    if not change.reason.strip():
+def _crowned(live: Live | None, version: int) -> Live:
+    """With `version` as the champion: a canary ends, and a shadow that became the champion."""
+    if live is None:
+        return Live(version)
+    previous = live.previous if live.champion == version else (*live.previous, live.champion)
+    return Live(version, previous, shadow=None if live.shadow == version else live.shadow)
+
+
+def _without(workspace: Workspace, usecase: str, live: Live, role: Role) -> Live:
+    if role == "canary":
+        return msgspec.structs.replace(live, canary=None)
+    if role == "shadow":
+        return msgspec.structs.replace(live, shadow=None)
+    if not live.previous:
+        raise Conflict(f"{usecase} has no champion before version {live.champion} to roll back to.")
+    version = live.previous[-1]
+    if version not in versions(workspace, usecase):
+        raise Conflict(
+            f"Version {version} of {usecase} has no artefact any more.",
+            next_step=f"Run 'bottega compile {usecase}' for it, or deploy another version.",
+        )
+    return msgspec.structs.replace(_crowned(live, version), previous=live.previous[:-1])
+
+
+def _beside_champion(workspace: Workspace, usecase: str, version: int, role: Role) -> tuple[Deployments, Live]:
+    """State and what is live, where `version` can stand in `role` beside the champion."""
+    _check_compiled(workspace, usecase, version)
+    state = read(workspace)
+    live = _live(state, usecase)
+    if version == live.champion:
+        raise Conflict(
+            f"Version {version} of {usecase} is the champion, which cannot be its own {role}.",
+            next_step="Choose another version.",
+        )
+    return state, live
+
+
+def _check_compiled(workspace: Workspace, usecase: str, version: int) -> None:
+    known = versions(workspace, usecase)
+    if version not in known:
+        has = f"Artefacts exist of versions {', '.join(map(str, known))}." if known else "There is no artefact of it."
+        raise NotFound(
+            f"{usecase} has no compiled version {version}. {has}", next_step=f"Run 'bottega compile {usecase}'."
+        )
+
+
+def _live(state: Deployments, usecase: str) -> Live:
+    live = state.live.get(check_name(usecase, "use case"))
+    if live is None:
+        raise NotFound(f"{usecase} is not deployed.", next_step=f"Run 'bottega deploy {usecase}'.")
+    return live
+
+
+def _change(
+    action: Literal["deploy", "promote", "rollback"],
+    usecase: str,
+    version: int,
+    before: int | None,
+    reason: str,
+    evidence: Mapping[str, Any] | None,
+    at: datetime | None,
+    role: Role = "champion",
+    share: float | None = None,
+) -> Change:
+    if not reason.strip():
         raise InvalidInput("A deployment needs a reason.", next_step="Say why, in a few words.")
-    write_json(workspace.deployments, Deployments({**state.live, change.usecase: live}, (*state.history, change)))
-
-
-@contextlib.contextmanager
-def _locked(workspace: Workspace) -> Iterator[None]:
-    """Hold the lock that makes read, change and write one step for all processes."""
-    path = workspace.deployments.with_suffix(".lock")
-    with disk_errors(path), path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    when = at or datetime.now(UTC)
+    return Change(when, action, usecase, version, before, reason, dict(evidence or {}), role, share)
