@@ -49,33 +49,35 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"none of {', '.join(options.backends)} runs {model} here")
     measured: list[Measured] = []
     wrong: list[str] = []
-    for model, able in models.items():
-        found, failed = _measure(model, able, options)
-        measured += found
-        wrong += failed
+    with tempfile.TemporaryDirectory(prefix="bottega-inference-") as folder:
+        for model, able in models.items():
+            found, failed = _measure(model, able, Path(folder), options)
+            measured += found
+            wrong += failed
     _tell_all(measured, options)
     for line in wrong:
         _tell(line)
     return 1 if wrong else 0
 
 
-def _measure(model: str, backends: tuple[str, ...], options: argparse.Namespace) -> tuple[list[Measured], list[str]]:
+def _measure(
+    model: str, backends: tuple[str, ...], folder: Path, options: argparse.Namespace
+) -> tuple[list[Measured], list[str]]:
     """What was measured of a model, and what went wrong."""
     measured: list[Measured] = []
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="bottega-inference-") as folder:
-        task = Task(model, tuple(options.batches), backends, options.rounds, options.seed, folder)
-        _tell(f"{model}: preparing")
+    task = Task(model, tuple(options.batches), backends, options.rounds, options.seed, str(folder / model))
+    _tell(f"{model}: preparing")
+    try:
+        process.prepare(task)
+    except process.TaskFailed as error:
+        return [], [f"{model}: {error}"]
+    for batch in options.batches:
+        _tell(f"{model}: batch {batch}")
         try:
-            process.prepare(task)
+            measured += process.measure(msgspec.structs.replace(task, batches=(batch,)))
         except process.TaskFailed as error:
-            return [], [f"{model}: {error}"]
-        for batch in options.batches:
-            _tell(f"{model}: batch {batch}")
-            try:
-                measured += process.measure(msgspec.structs.replace(task, batches=(batch,)))
-            except process.TaskFailed as error:
-                wrong.append(f"{model}, batch {batch}: {error}")
+            wrong.append(f"{model}, batch {batch}: {error}")
     wrong += [f"{one.model}, batch {one.batch}: {one.backend}: {one.wrong}" for one in measured if one.wrong]
     return measured, wrong
 

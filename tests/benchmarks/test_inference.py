@@ -86,10 +86,11 @@ def test_a_model_that_no_chosen_backend_runs_is_refused() -> None:
 def test_an_engine_that_is_wrong_or_fails_has_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from peers.inference import child, report, with_onnxruntime, with_torch
     from peers.inference.case import Case, Run
+    from peers.inference.prepare import prepare
     from peers.inference.task import Task
 
     task = Task("two_tower", (4,), ("onnxruntime", "torch"), 2, 5, str(tmp_path))
-    child.prepare(task)
+    prepare(task)
     load = with_onnxruntime.load
 
     def load_half_wrong(case: Case, threads: int) -> Run:

@@ -12,37 +12,19 @@ from types import ModuleType
 
 import msgspec
 
-from models.reference import reference_model
-from peers.inference import trees, with_bottega
 from peers.inference.case import Case, Run, make_case
 from peers.inference.race import Racer, race
-from peers.inference.task import BACKENDS, TOLERANCE, TREES, Measured, Task
+from peers.inference.task import BACKENDS, TOLERANCE, Measured, Task
 
 
 def main(what: str, answer: Path, task: Task) -> None:
     """Do the task, and write what was measured."""
     if what == "prepare":
+        from peers.inference.prepare import prepare  # with the compiler, which is not loaded where its code is measured
+
         prepare(task)
     else:
         answer.write_bytes(msgspec.json.encode(measure(task)))
-
-
-def prepare(task: Task) -> None:
-    """Write the model in the forms that its engines read, the artefact among them."""
-    from bottega.compile import tree_onnx
-    from bottega.compile.xgboost_trees import read_xgboost
-
-    folder = Path(task.folder)
-    if task.model == TREES:
-        trees.train_booster(folder, task.seed)
-        if "sklearn" in task.backends:
-            trees.train_forest(folder, task.seed)
-        graph = tree_onnx.to_onnx(read_xgboost((folder / trees.BOOSTER).read_bytes()))
-    else:
-        graph = reference_model(task.model, task.seed).onnx()
-    (folder / with_bottega.GRAPH).write_bytes(graph)
-    if "bottega" in task.backends:
-        with_bottega.build(task.model, task.batches, folder)
 
 
 def measure(task: Task) -> list[Measured]:

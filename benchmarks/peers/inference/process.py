@@ -18,7 +18,8 @@ class TaskFailed(Exception):
 
 
 def prepare(task: Task) -> None:
-    """Write the model's files. Raises TaskFailed."""
+    """Write the model's files into a new folder. Raises TaskFailed."""
+    Path(task.folder).mkdir()
     _run("prepare", task, Path(task.folder) / "prepared.json")
 
 
@@ -30,7 +31,7 @@ def measure(task: Task) -> list[Measured]:
 
 
 def environment(folder: str) -> dict[str, str]:
-    """One thread for everything, and caches that go with the folder."""
+    """One thread for everything, and a cache that all models share and that goes with their folders."""
     path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return (
         dict(os.environ)
@@ -40,7 +41,7 @@ def environment(folder: str) -> dict[str, str]:
             "PYTHONSAFEPATH": "1",
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-            "TORCHINDUCTOR_CACHE_DIR": str(Path(folder) / "inductor"),
+            "TORCHINDUCTOR_CACHE_DIR": str(Path(folder).parent / "inductor"),
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
         }
     )

@@ -15,6 +15,8 @@ MODELS = (*NETWORKS, TREES)
 BATCHES = (1, 4, 16, 64, 256)
 TOLERANCE = 1e-5
 """Largest relative error of an answer: all engines compute in float32."""
+ARTEFACT, GRAPH = "artefact", "model.onnx"
+KEY = b"a benchmark signs for itself"
 _COMPILERS = ("g++", "clang++")
 
 

@@ -3,7 +3,7 @@
 import onnxruntime
 
 from peers.inference.case import Case, Inputs, Run
-from peers.inference.with_bottega import GRAPH
+from peers.inference.task import GRAPH
 
 
 def load(case: Case, threads: int) -> Run:
