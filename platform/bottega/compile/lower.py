@@ -16,6 +16,7 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from bottega.compile.fold import FoldSmallConstants
 from bottega.compile.integer import UseIntegers
+from bottega.compile.layout import ChannelsLast
 from bottega.compile.operators import ReplaceOperators
 from bottega.errors import BottegaError, InvalidData, Unsupported
 
@@ -52,10 +53,6 @@ def import_onnx(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | No
         return from_onnx(model, shape_dict=None if shapes is None else {name: list(shapes[name]) for name in shapes})
 
 
-_LAYOUTS = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
-"""Channels last: they are the lanes of a register, and the weights of all of them are neighbours."""
-
-
 def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Fused TIR kernels, and a `main` that calls them in order."""
     transform = relax.transform
@@ -69,7 +66,7 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         FoldSmallConstants(),
         transform.FoldConstant(),
         transform.DeadCodeElimination(),
-        transform.ConvertLayout(_LAYOUTS),
+        ChannelsLast(),
         transform.FoldConstant(),
         ReplaceOperators(),
         transform.CanonicalizeBindings(),
