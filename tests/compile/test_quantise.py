@@ -1,16 +1,23 @@
 """Quantisation: what the graph holds against numpy, what it costs by the model's own metric, and what is refused."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import tvm
 from onnx import TensorProto, helper, numpy_helper
 
 from bottega.compile.metric import Metric, accuracy, area_under_curve, distance_from, hit_rate, mean_abs_error
+from bottega.compile.plain_build import build_plain
 from bottega.compile.quantise import answers, heavy_layers, quantise
+from bottega.compile.runtime import Artifact
+from bottega.compile.schedule import schedule
+from bottega.compile.target import VNNI, Target, for_integers, host
 from bottega.errors import GateFailed, InvalidData, InvalidInput, Unsupported
 
+KEY = b"k" * 32
 WIDTH, HIDDEN = 20, 96
 
 
@@ -168,6 +175,49 @@ def test_layers_too_narrow_are_no_use() -> None:
     rows = {"features": np.ones((4, 8), np.float32)}
     with pytest.raises(Unsupported, match="16 channels"):
         quantise(model, rows, rows, distance_from(answers(model, rows)))
+
+
+@pytest.fixture(scope="module")
+def artifact(fitted: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fitted network in int8, compiled."""
+    found, out = (
+        quantise(fitted.model, fitted.calibration, fitted.held_back, fitted.metric, bound=0.05),
+        (tmp_path_factory.mktemp("repository") / "fitted" / "1"),
+    )
+    scheduled: list[int] = []
+
+    def scheduler(module: tvm.IRModule, target: Target) -> tvm.IRModule:
+        scheduled.append(len(module.functions))
+        return schedule(module, target)
+
+    options = {"key": KEY, "buckets": (1, 8), "measure": False, "precision": found.precision, "scheduler": scheduler}
+    manifest = build_plain(found.model, out, name="fitted", version="1", **options)
+    assert manifest.precision == found.precision and len(scheduled) == 2
+    assert [bucket.engine for bucket in manifest.engines] == ["tvm", "tvm"]
+    return out
+
+
+def test_an_artefact_in_whole_numbers(fitted: SimpleNamespace, artifact: Path) -> None:
+    loaded = Artifact.load(artifact, KEY)
+    assert (VNNI in loaded.manifest.target.features) == (VNNI in for_integers(host()).features)
+    answer = {"answer": loaded.run(fitted.held_back)["answer"]}
+    precision = loaded.manifest.precision
+    assert precision is not None and not loaded.fallback
+    assert fitted.metric.of(answer) == pytest.approx(precision.metric_quantised, rel=0.01)
+
+
+def test_a_machine_without_the_instruction_falls_back_and_says_why(
+    fitted: SimpleNamespace, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Artifact.load(artifact, KEY)
+    if VNNI not in here.manifest.target.features:
+        pytest.skip(f"this CPU has no {VNNI}")
+    features = frozenset(here.manifest.target.features) - {VNNI}
+    monkeypatch.setattr("bottega.compile.target.cpu_features", lambda: features)
+    there = Artifact.load(artifact, KEY)
+    assert there.fallback == f"built for x86-64-v4, this CPU lacks {VNNI}"
+    answer = there.run(fitted.held_back)["answer"]
+    np.testing.assert_allclose(answer, here.run(fitted.held_back)["answer"], atol=0.05)
 
 
 def test_metrics() -> None:

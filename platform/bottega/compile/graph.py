@@ -8,9 +8,10 @@ from onnx import TensorProto
 
 from bottega.compile import onnx_engine
 from bottega.compile.ids import id_ranges, origin
+from bottega.compile.integer import is_quantised
 from bottega.compile.lower import read_onnx
 from bottega.compile.manifest import Tensor
-from bottega.compile.parity import PLAIN_TOLERANCE, tensor_error
+from bottega.compile.parity import PLAIN_TOLERANCE, QUANTISED_TOLERANCE, tensor_error
 from bottega.compile.samples import Draw, Samples
 from bottega.compile.tensor_model import RunTensors
 from bottega.compile.tensors import DTYPES, is_batched, shape_of
@@ -61,7 +62,8 @@ def read_graph(content: bytes) -> Graph:
     )
     reference = _open(content)
     samples = _samples(inputs, reference)
-    outputs, whole = _outputs(model.graph, inputs, reference, samples)
+    tolerance = QUANTISED_TOLERANCE if is_quantised(model) else PLAIN_TOLERANCE
+    outputs, whole = _outputs(model.graph, inputs, reference, samples, tolerance)
     return Graph(model, content, inputs, outputs, reference, samples.draw, whole)
 
 
@@ -115,7 +117,7 @@ def _samples(inputs: tuple[Tensor, ...], reference: RunTensors) -> Samples:
 
 
 def _outputs(
-    graph: onnx.GraphProto, inputs: tuple[Tensor, ...], reference: RunTensors, samples: Samples
+    graph: onnx.GraphProto, inputs: tuple[Tensor, ...], reference: RunTensors, samples: Samples, tolerance: float
 ) -> tuple[tuple[Tensor, ...], str]:
     """The outputs, and why a batch must stay whole; both found by running two batches and their parts."""
     rows = (3, 5) if any(map(is_batched, inputs)) else (1, 1)
@@ -134,16 +136,18 @@ def _outputs(
         if not batched and rows[0] != rows[1]:
             whole = f"the output {value.name!r} is of the whole batch"
     if not whole and rows[0] != rows[1]:
-        whole = _mixing(inputs, reference, many, rows[1])
+        whole = _mixing(inputs, reference, many, rows[1], tolerance)
     return tuple(found), whole
 
 
-def _mixing(inputs: tuple[Tensor, ...], reference: RunTensors, arrays: list[np.ndarray], rows: int) -> str:
+def _mixing(
+    inputs: tuple[Tensor, ...], reference: RunTensors, arrays: list[np.ndarray], rows: int, tolerance: float
+) -> str:
     """Why rows cannot be answered apart from each other: an operator mixes them."""
     together = reference(arrays, rows)
     for start, end in ((0, 1), (1, rows)):
         part = [a[start:end] if is_batched(t) else a for a, t in zip(arrays, inputs, strict=True)]
         for answer, expected in zip(reference(part, end - start), together, strict=True):
-            if tensor_error([answer], [expected[start:end]]) > PLAIN_TOLERANCE:
+            if tensor_error([answer], [expected[start:end]]) > tolerance:
                 return "the answer to a row depends on the other rows of its batch"
     return ""

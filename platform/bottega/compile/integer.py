@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import tvm
 from tvm import relax, te, tirx
 from tvm.ir import GenericConst
@@ -30,6 +31,11 @@ class _Quantised:
     stored: relax.Expr | np.ndarray
     scale: np.ndarray
     zero: int = 0
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether the graph holds whole numbers for fractions."""
+    return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
 
 
 @tvm.transform.module_pass(opt_level=0, name="UseIntegers")

@@ -12,7 +12,7 @@ from bottega.compile.join import join
 from bottega.compile.lower import import_onnx, lower, read_onnx, tvm_errors
 from bottega.compile.native import llvm_target
 from bottega.compile.program import Program
-from bottega.compile.schedule import schedule
+from bottega.compile.schedule import Scheduler, schedule
 from bottega.compile.target import Target
 from bottega.errors import Unsupported
 
@@ -40,15 +40,20 @@ def add_network(program: Program, model: bytes, width: int, target: Target) -> N
 
 
 def add_size(
-    program: Program, graph: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], size: int, target: Target
+    program: Program,
+    graph: onnx.ModelProto,
+    shapes: Mapping[str, Sequence[int]],
+    size: int,
+    target: Target,
+    scheduler: Scheduler = schedule,
 ) -> None:
-    """Add the graph for batches of `size` rows, its inputs of these shapes.
+    """Add the graph for batches of `size` rows, its inputs of these shapes; its kernels by the rules, or by a tuner.
 
     Raises Unsupported where TVM does not compile an operator.
     """
     with tvm_errors():
         kernels = lower(import_onnx(graph, shapes), llvm_target(target))
-        joined = join(schedule(kernels, target), entry(size))
+        joined = join(scheduler(kernels, target), entry(size))
     program.add(entry(size), joined.function, list(joined.constants.values()))
 
 

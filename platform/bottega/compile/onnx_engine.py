@@ -10,23 +10,26 @@ import numpy as np
 from bottega.errors import InvalidInput
 
 
-def open_session(content: bytes) -> Any:
-    """A session on one thread of the CPU."""
+def open_session(content: bytes, *, as_written: bool = False) -> Any:
+    """A session on one thread of the CPU; `as_written` without rewrites, which round whole numbers differently."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.x64quantprecision", "1")  # else int8 saturates on CPUs without VNNI
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: graph optimisation warns about what it then does right
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def tensors(content: bytes) -> Callable[[Sequence[np.ndarray], int], list[np.ndarray]]:
+def tensors(content: bytes, *, as_written: bool = False) -> Callable[[Sequence[np.ndarray], int], list[np.ndarray]]:
     """Inputs in the graph's order, and the rows of their batch, to outputs in the graph's order.
 
     Raises InvalidInput for values on which an operator of the graph fails, for example an index out of its range.
     """
-    session = open_session(content)
+    session = open_session(content, as_written=as_written)
     names = [argument.name for argument in session.get_inputs()]
 
     def run(arrays: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:

@@ -13,6 +13,8 @@ TOLERANCE: Mapping[Kind, float] = MappingProxyType({"trees": 1e-5, "network": 1e
 
 PLAIN_TOLERANCE = 1e-4
 """The same for a graph of any depth and of unknown weights."""
+QUANTISED_TOLERANCE = 0.05
+"""The same for a graph in whole numbers: where rounding gives a neighbour, everything after it moves by a step."""
 FLIPPED = 0.02
 """Share of the whole numbers of an output (indices of the largest scores) that rounding may change."""
 

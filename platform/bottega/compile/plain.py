@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from bottega.compile import network, onnx_engine, tree_kernels, tree_onnx
 from bottega.compile.calls import Native
 from bottega.compile.graph import Graph
+from bottega.compile.integer import is_quantised
 from bottega.compile.manifest import Bucket, Kind, Tensor
 from bottega.compile.order import Order
-from bottega.compile.parity import PLAIN_TOLERANCE, TOLERANCE
+from bottega.compile.parity import PLAIN_TOLERANCE, QUANTISED_TOLERANCE, TOLERANCE
 from bottega.compile.program import Program
 from bottega.compile.samples import Draw, draw_rows
+from bottega.compile.schedule import Scheduler, schedule
 from bottega.compile.tensor_model import RunTensors, TensorModel
 from bottega.compile.tensors import is_batched, shape_of
 from bottega.compile.trees import Ensemble
@@ -31,6 +33,8 @@ class Plain:
     program: Program
     onnx: bytes
     reference: RunTensors
+    expected: RunTensors
+    """What parity is checked against: the reference, or a quantised graph computed as it is written."""
     draw: Draw
     candidates: Mapping[int, Sequence[Bucket]]
     tolerance: float
@@ -45,8 +49,9 @@ class Plain:
         return TensorModel(self.inputs, self.outputs, buckets, natives, lambda: self.reference)
 
 
-def lower_graph(graph: Graph, order: Order) -> Plain:
+def lower_graph(graph: Graph, order: Order, scheduler: Scheduler = schedule) -> Plain:
     """One native function for each bucket of a graph, or none where its batch must stay whole."""
+    quantised = is_quantised(graph.model)
     program, sizes = Program(), order.buckets if graph.batched else (1,)
     try:
         if graph.whole:
@@ -54,7 +59,7 @@ def lower_graph(graph: Graph, order: Order) -> Plain:
         for done, size in enumerate(sizes):
             order.progress("Lowering", done, len(sizes))
             shapes = {tensor.name: shape_of(tensor, size) for tensor in graph.inputs}
-            network.add_size(program, graph.model, shapes, size, order.target)
+            network.add_size(program, graph.model, shapes, size, order.target, scheduler)
         order.progress("Lowering", len(sizes), len(sizes))
         candidates = {size: _sizes_for(size, sizes) for size in sizes}
     except Unsupported as error:
@@ -67,9 +72,10 @@ def lower_graph(graph: Graph, order: Order) -> Plain:
         program,
         graph.content,
         graph.reference,
+        onnx_engine.tensors(graph.content, as_written=True) if quantised else graph.reference,
         graph.draw,
         candidates,
-        PLAIN_TOLERANCE,
+        QUANTISED_TOLERANCE if quantised else PLAIN_TOLERANCE,
     )
 
 
@@ -87,4 +93,4 @@ def lower_trees(ensemble: Ensemble, order: Order) -> Plain:
     outputs = (Tensor(tree_onnx.OUTPUT, "FP32", (-1, ensemble.outputs)),)
     candidates = {batch: [Bucket(batch, "tvm", name) for name in tree_kernels.NAMES] for batch in order.buckets}
     reference, draw = onnx_engine.tensors(content), functools.partial(draw_rows, ensemble)
-    return Plain("trees", inputs, outputs, program, content, reference, draw, candidates, TOLERANCE["trees"])
+    return Plain("trees", inputs, outputs, program, content, reference, reference, draw, candidates, TOLERANCE["trees"])

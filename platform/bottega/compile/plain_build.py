@@ -4,6 +4,7 @@ lower -> compile -> check parity -> measure -> sign -> rename, as for a package;
 from the graph, and it is checked on inputs made up for it.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,15 +14,19 @@ import numpy as np
 from bottega.compile import native
 from bottega.compile.calls import Native
 from bottega.compile.graph import read_graph
+from bottega.compile.integer import is_quantised
 from bottega.compile.manifest import Bucket, Manifest, Parity, hashes, write_manifest
 from bottega.compile.measure import choose
 from bottega.compile.order import BUCKETS, Order, check_free, whole_or_none
 from bottega.compile.parity import require, tensor_error
 from bottega.compile.plain import Plain, lower_graph, lower_trees
+from bottega.compile.precision import Precision
 from bottega.compile.runtime import CONSTANTS, KERNELS, REFERENCE, Artifact, load_natives
-from bottega.compile.target import Target
+from bottega.compile.schedule import Scheduler, schedule
+from bottega.compile.target import Target, for_integers
 from bottega.compile.tensor_model import RunTensors
 from bottega.compile.trees import Ensemble
+from bottega.compile.tune import Tuner
 from bottega.progress import Progress, silent
 
 CHECKED_ROWS = 100
@@ -39,24 +44,35 @@ def build_plain(
     buckets: Sequence[int] = BUCKETS,
     measure: bool = True,
     target: Target | None = None,
+    precision: Precision | None = None,
+    scheduler: Scheduler = schedule,
     progress: Progress = silent,
 ) -> Manifest:
     """Compile an ONNX model (its bytes) or an ensemble into the folder `out`, signed with `key`.
 
     The first axis of an input is the batch where the graph does not give its size; a graph without a batch has one
     bucket. Operators that TVM lacks leave the graph to ONNX Runtime, and the notes say so. Without `measure`, native
-    code is taken where there is any. Raises Conflict where `out` exists, InvalidData for bytes that are no model,
+    code is taken where there is any. A quantised graph comes with what it costs, its `precision`; `scheduler` may be a
+    tuner. Raises Conflict where `out` exists, InvalidData for bytes that are no model,
     IntegrityError where an answer differs from ONNX Runtime's, Unsupported for a model that has no artefact.
     """
     check_free(out)
     order = Order.place(version, key, buckets, measure=measure, target=target, progress=progress)
     order.done(0)
-    plain = lower_trees(source, order) if isinstance(source, Ensemble) else lower_graph(read_graph(source), order)
+    if isinstance(source, Ensemble):
+        plain = lower_trees(source, order)
+    else:
+        graph = read_graph(source)
+        if is_quantised(graph.model):
+            order = dataclasses.replace(order, target=for_integers(order.target))
+        plain = lower_graph(graph, order, scheduler)
+    if isinstance(scheduler, Tuner):
+        plain.program.notes.extend(scheduler.notes())
     with whole_or_none(out) as folder:
-        return _build(plain, folder, name, order)
+        return _build(plain, folder, name, order, precision)
 
 
-def _build(plain: Plain, folder: Path, name: str, order: Order) -> Manifest:
+def _build(plain: Plain, folder: Path, name: str, order: Order, precision: Precision | None) -> Manifest:
     """What comes after lowering, in `folder`."""
     order.done(1)
     if plain.program.functions:
@@ -85,6 +101,7 @@ def _build(plain: Plain, folder: Path, name: str, order: Order) -> Manifest:
         parity=parity,
         files=hashes(folder),
         entries=entries,
+        precision=precision,
         notes=tuple(plain.program.notes),
     )
     write_manifest(folder, manifest, order.key)
@@ -124,7 +141,7 @@ def _check(plain: Plain, what: str, run: RunTensors, batches: Sequence[int], see
     pairs = []
     for i, rows in enumerate(batches):
         arrays = plain.draw(rows, seed + i)
-        pairs.append((run(arrays, rows), plain.reference(arrays, rows)))
+        pairs.append((run(arrays, rows), plain.expected(arrays, rows)))
     worst = 0.0
     for i, tensor in enumerate(plain.outputs):
         error = tensor_error([answers[i] for answers, _ in pairs], [expected[i] for _, expected in pairs])

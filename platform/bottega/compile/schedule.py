@@ -25,6 +25,7 @@ from bottega.compile.reductions import schedule_reduction
 from bottega.compile.target import VNNI, Target
 from bottega.compile.winograd import STAGE, schedule_winograd
 
+Scheduler = Callable[[tvm.IRModule, Target], tvm.IRModule]
 Rule = Callable[[Schedule, SBlockRV, Registers], None]
 SCHEDULED = "tirx.is_scheduled"
 """Attribute of kernels that were written loop by loop."""
