@@ -11,7 +11,7 @@ from tvm.script import tirx as T
 
 from bottega.compile.program import Program
 from bottega.compile.tree_steps import Form, Walk, code, linked, number
-from bottega.compile.tree_tables import LANES, form_of, row_tables, tree_tables
+from bottega.compile.tree_tables import ROW_LANES, TREE_LANES, form_of, row_tables, tree_tables
 from bottega.compile.trees import Ensemble
 
 NAMES = ("row_lanes", "tree_lanes")
@@ -25,11 +25,11 @@ def add_trees(program: Program, ensemble: Ensemble) -> None:
 
 
 def row_lanes(form: Form) -> tvm.tirx.PrimFunc:
-    """A kernel that walks each tree with `LANES` rows at once.
+    """A kernel that walks each tree with `ROW_LANES` rows at once.
 
     Rows are prepared in tiles, so that a tree meets many rows while its nodes are in the cache.
     """
-    blocks, tile_rows, finish = form.blocks, form.blocks * LANES, _finish(form)
+    blocks, tile_rows, finish = form.blocks, form.blocks * ROW_LANES, _finish(form)
 
     @T.prim_func(s_tir=True)
     def kernel(  # type: ignore[no-untyped-def]
@@ -69,12 +69,12 @@ def row_lanes(form: Form) -> tvm.tirx.PrimFunc:
         Y = T.match_buffer(y, (rows, form.outputs), "float32")
         walk = T.meta_var(Walk(form, 1, Bits, Column, Threshold, Child))
         for tile in range((rows + tile_rows - 1) // tile_rows):
-            row = T.alloc_buffer((blocks, form.columns, LANES), "float32", scope="local")
-            node = T.alloc_buffer((LANES,), "int32", scope="local")
-            total = T.alloc_buffer((blocks, form.sums, LANES), form.dtype, scope="local")
-            filled: T.let = T.min(blocks, (rows - tile * tile_rows + LANES - 1) // LANES)
-            for block, lane in T.grid(filled, LANES):
-                at: T.let = T.min(tile * tile_rows + block * LANES + lane, rows - 1)
+            row = T.alloc_buffer((blocks, form.columns, ROW_LANES), "float32", scope="local")
+            node = T.alloc_buffer((ROW_LANES,), "int32", scope="local")
+            total = T.alloc_buffer((blocks, form.sums, ROW_LANES), form.dtype, scope="local")
+            filled: T.let = T.min(blocks, (rows - tile * tile_rows + ROW_LANES - 1) // ROW_LANES)
+            for block, lane in T.grid(filled, ROW_LANES):
+                at: T.let = T.min(tile * tile_rows + block * ROW_LANES + lane, rows - 1)
                 for i in range(form.numbers):
                     row[block, i, lane] = number(X[at, Source[i]], Floor[i], Fill[i])
                 for i in range(form.numbers, form.columns):
@@ -84,25 +84,25 @@ def row_lanes(form: Form) -> tvm.tirx.PrimFunc:
             for group in range(starts - 1):
                 for tree in range(Start[group], Start[group + 1]):
                     for block in range(filled):
-                        for lane in T.vectorized(LANES):
+                        for lane in T.vectorized(ROW_LANES):
                             node[lane] = walk.top(tree, Root[tree], row, block, lane)
                         for _ in T.unroll(form.depth - form.top) if form.complete else T.serial(Steps[tree]):
-                            for lane in T.vectorized(LANES):
+                            for lane in T.vectorized(ROW_LANES):
                                 node[lane] = walk.step(tree, node[lane], 0, row, block, lane)
                         for k in range(form.width):
-                            for lane in T.vectorized(LANES):
+                            for lane in T.vectorized(ROW_LANES):
                                 total[block, group + k, lane] = total[block, group + k, lane] + T.Cast(
                                     form.dtype, Leaf[walk.leaf(tree, node[lane], 0), k]
                                 )
-            for block, lane in T.grid(filled, LANES):
-                if tile * tile_rows + block * LANES + lane < rows:
-                    finish(Y, tile * tile_rows + block * LANES + lane, total, block, lane)
+            for block, lane in T.grid(filled, ROW_LANES):
+                if tile * tile_rows + block * ROW_LANES + lane < rows:
+                    finish(Y, tile * tile_rows + block * ROW_LANES + lane, total, block, lane)
 
     return kernel
 
 
 def tree_lanes(form: Form) -> tvm.tirx.PrimFunc:
-    """A kernel that walks `LANES` trees at once with one row."""
+    """A kernel that walks `TREE_LANES` trees at once with one row."""
     finish = _finish(form)
 
     @T.prim_func(s_tir=True)
@@ -134,18 +134,18 @@ def tree_lanes(form: Form) -> tvm.tirx.PrimFunc:
         Bits = T.match_buffer(bits, (words,), "int32")
         Base = T.match_buffer(base, (form.sums,), form.dtype)
         Start = T.match_buffer(start, (starts,), "int32")
-        Root = T.match_buffer(root, (groups, LANES), "int32")
+        Root = T.match_buffer(root, (groups, TREE_LANES), "int32")
         Steps = T.match_buffer(steps, (groups,), "int32")
         Column = T.match_buffer(column, (nodes,), "int32")
         Threshold = T.match_buffer(threshold, (nodes,), "float32")
         Child = T.match_buffer(child, (children,), "int32")
         Leaf = T.match_buffer(leaf, (leaves, form.width), "float32")
         Y = T.match_buffer(y, (rows, form.outputs), "float32")
-        walk = T.meta_var(Walk(form, LANES, Bits, Column, Threshold, Child))
+        walk = T.meta_var(Walk(form, TREE_LANES, Bits, Column, Threshold, Child))
         for r in range(rows):
             row = T.alloc_buffer((1, form.columns, 1), "float32", scope="local")
-            node = T.alloc_buffer((LANES,), "int32", scope="local")
-            value = T.alloc_buffer((LANES,), "float32", scope="local")
+            node = T.alloc_buffer((TREE_LANES,), "int32", scope="local")
+            value = T.alloc_buffer((TREE_LANES,), "float32", scope="local")
             total = T.alloc_buffer((1, form.sums, 1), form.dtype, scope="local")
             for i in range(form.numbers):
                 row[0, i, 0] = number(X[r, Source[i]], Floor[i], Fill[i])
@@ -155,20 +155,20 @@ def tree_lanes(form: Form) -> tvm.tirx.PrimFunc:
                 total[0, i, 0] = Base[i]
             for s in range(starts - 1):
                 for group in range(Start[s], Start[s + 1]):
-                    for lane in T.vectorized(LANES):
+                    for lane in T.vectorized(TREE_LANES):
                         node[lane] = walk.root(Root[group, lane])
-                    for _ in T.unroll(form.depth) if form.complete else T.serial(Steps[group]):
-                        for lane in T.vectorized(LANES):
+                    for _ in range(form.depth if form.complete else Steps[group]):
+                        for lane in T.vectorized(TREE_LANES):
                             node[lane] = walk.step(group, node[lane], lane, row, 0, 0)
-                    for lane in T.vectorized(LANES):
+                    for lane in T.vectorized(TREE_LANES):
                         node[lane] = walk.leaf(group, node[lane], lane)
                     if form.wide:
-                        for lane, k in T.grid(LANES, form.width):
+                        for lane, k in T.grid(TREE_LANES, form.width):
                             total[0, k, 0] = total[0, k, 0] + T.Cast(form.dtype, Leaf[node[lane], k])
                     else:
-                        for lane in T.vectorized(LANES):
+                        for lane in T.vectorized(TREE_LANES):
                             value[lane] = Leaf[node[lane], 0]
-                        for lane in T.unroll(LANES):
+                        for lane in T.unroll(TREE_LANES):
                             total[0, s, 0] = total[0, s, 0] + T.Cast(form.dtype, value[lane])
             finish(Y, r, total, 0, 0)
 

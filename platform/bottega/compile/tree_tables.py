@@ -13,8 +13,9 @@ from bottega.compile.trees import Ensemble, Link
 
 COMPLETE_DEPTH = 8
 """Trees of up to this depth are filled up to complete ones: 255 nodes, 3 KB each."""
-LANES = 32
-"""Rows or trees walked side by side: two AVX-512 registers, or four AVX2 ones."""
+ROW_LANES, TREE_LANES = 32, 64
+"""Rows and trees walked side by side: more walks hide the time that each waits for memory, until they wait for
+registers."""
 TOP = 3
 """Levels at which row lanes compare all nodes, which is faster than reading the one that each lane needs."""
 TILE_BYTES = 1 << 16
@@ -68,8 +69,8 @@ class Form:
 
     @property
     def blocks(self) -> int:
-        """Blocks of `LANES` rows that are prepared at a time."""
-        return max(1, min(MAX_TILE, TILE_BYTES // (4 * self.columns + 8 * self.sums)) // LANES)
+        """Blocks of `ROW_LANES` rows that are prepared at a time."""
+        return max(1, min(MAX_TILE, TILE_BYTES // (4 * self.columns + 8 * self.sums)) // ROW_LANES)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def row_tables(ensemble: Ensemble) -> list[np.ndarray]:
 
 
 def tree_tables(ensemble: Ensemble) -> list[np.ndarray]:
-    """The tables of `tree_lanes`: trees side by side in groups of `LANES`, filled up with trees of one leaf of zero."""
+    """The tables of `tree_lanes`: groups of `TREE_LANES` trees, filled up with trees of one leaf of zero."""
     found, empty = columns(ensemble), len(ensemble.leaf)
     lanes, start = _side_by_side(_starts(ensemble))
     leaf = np.concatenate([ensemble.leaf, np.zeros((1, ensemble.leaf.shape[1]), np.float32)])
@@ -134,7 +135,7 @@ def tree_tables(ensemble: Ensemble) -> list[np.ndarray]:
     column, threshold, number = _complete(ensemble, found)
     return [
         *_common(ensemble, found),
-        *(start, np.zeros((1, LANES), np.int32), np.zeros(1, np.int32)),
+        *(start, np.zeros((1, TREE_LANES), np.int32), np.zeros(1, np.int32)),
         *(_transposed(column, lanes, 0), _transposed(threshold, lanes, np.inf)),
         *_leaves(_transposed(number, lanes, empty), leaf),
     ]
@@ -192,12 +193,12 @@ def _starts(ensemble: Ensemble) -> np.ndarray:
 
 
 def _side_by_side(start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(groups, LANES) numbers of trees, -1 for none, and the `starts` in groups."""
-    group_start = np.concatenate([[0], np.cumsum(-(-np.diff(start) // LANES))]).astype(np.int32)
-    lanes = np.full(group_start[-1] * LANES, -1)
+    """(groups, TREE_LANES) numbers of trees, -1 for none, and the `starts` in groups."""
+    group_start = np.concatenate([[0], np.cumsum(-(-np.diff(start) // TREE_LANES))]).astype(np.int32)
+    lanes = np.full(group_start[-1] * TREE_LANES, -1)
     for first, last, group in zip(start[:-1], start[1:], group_start[:-1], strict=True):
-        lanes[group * LANES :][: last - first] = np.arange(first, last)
-    return lanes.reshape(-1, LANES), group_start
+        lanes[group * TREE_LANES :][: last - first] = np.arange(first, last)
+    return lanes.reshape(-1, TREE_LANES), group_start
 
 
 def _complete(ensemble: Ensemble, found: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -222,6 +223,6 @@ def _leaves(number: np.ndarray, leaf: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _transposed(table: np.ndarray, lanes: np.ndarray, fill: float) -> np.ndarray:
-    """(trees, width) to groups x width x LANES, flat."""
+    """(trees, width) to groups x width x TREE_LANES, flat."""
     picked = np.where(lanes[:, :, None] < 0, np.array(fill, table.dtype), table[lanes])
     return np.ascontiguousarray(picked.transpose(0, 2, 1)).reshape(-1)
