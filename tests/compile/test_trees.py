@@ -82,9 +82,15 @@ def test_random_trees_walk_as_they_were_given(seed: int, depth: int, sums: int, 
 
 
 @pytest.mark.parametrize(
-    ("depth", "sums", "wide"), [(1, 1, False), (5, 3, False), (4, 2, True), (12, 1, False), (12, 3, True)]
+    ("depth", "sums", "wide", "dtype"),
+    [
+        (1, 1, False, np.float32),
+        (5, 3, False, np.float64),
+        (4, 2, True, np.float32),
+        (12, 1, False, np.float32),
+        (12, 3, True, np.float64),
+    ],
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_kernels_form_the_same_sums(depth: int, sums: int, wide: bool, dtype: type, compiled_trees: Callable) -> None:
     random = np.random.default_rng(depth * 10 + sums)
     _, table = ensemble_of(random, depth, sums, wide)
