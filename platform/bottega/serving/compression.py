@@ -37,7 +37,7 @@ def unpacked(request: Request) -> Request:
     return replace(request, body=found)
 
 
-def accepted_encodings(request: Request) -> str:
+def accepted_encoding(request: Request) -> str:
     """The encoding that a client's Accept-Encoding allows us: gzip, deflate, or none."""
     accepted = request.header(b"accept-encoding")
     if not accepted:
@@ -49,9 +49,9 @@ def accepted_encodings(request: Request) -> str:
     return ""
 
 
-def compressed(response: Response, encoding: str) -> Response:
-    """The answer in that encoding, where it is large enough."""
-    if not encoding or len(response.body) < SMALLEST:
+def compressed(response: Response, request: Request) -> Response:
+    """The answer in an encoding that the client accepts, where it is large enough."""
+    if len(response.body) < SMALLEST or not (encoding := accepted_encoding(request)):
         return response
     packer = zlib.compressobj(_LEVEL, wbits=_WINDOW[encoding])
     body = packer.compress(response.body) + packer.flush()

@@ -13,6 +13,7 @@ from bottega.serving.model import Described, Model, class_count, classify
 from bottega.serving.protocol import InferRequest
 
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+_LATE = "the request's deadline"
 _SHARED_MEMORY = "shared_memory_region"
 
 
@@ -89,12 +90,18 @@ def _timeout_us(parameters: dict[str, Any]) -> int:
 
 
 async def _within(timeout_us: int, future: asyncio.Future[Columns]) -> Columns:
+    """The answer, or DeadlineExceeded; without asyncio's timeouts, which need a task around them."""
     if not timeout_us:
         return await future
+    late = asyncio.get_running_loop().call_later(timeout_us * 1e-6, future.cancel, _LATE)
     try:
-        return await asyncio.wait_for(future, timeout_us * 1e-6)
-    except TimeoutError:
+        return await future
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args != (_LATE,):
+            raise
         raise DeadlineExceeded(f"There was no answer within the {timeout_us} microseconds of the request.") from None
+    finally:
+        late.cancel()
 
 
 def _classified(request: InferRequest, outputs: list[tuple[str, str, np.ndarray]]) -> list[tuple[str, str, np.ndarray]]:

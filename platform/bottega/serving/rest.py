@@ -10,7 +10,7 @@ from typing import Any
 from bottega import __version__
 from bottega.errors import BottegaError, NotFound, Unsupported
 from bottega.serving import openapi, v1, v2
-from bottega.serving.compression import accepted_encodings, compressed, unpacked
+from bottega.serving.compression import compressed, unpacked
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
@@ -61,22 +61,25 @@ class App:
         return self.models.ready and not self.draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; every failure becomes a JSON answer."""
-        accepted = ""
+        """Answer one request over ASGI."""
         try:
             request = await read_request(scope, receive)
-            accepted = accepted_encodings(request)
-            self._authorize(request)
-            request = unpacked(request)
-            response = await self._route(request)
         except Disconnected:
             return
+        await send_response(await self.respond(request), send)
+
+    async def respond(self, request: Request) -> Response:
+        """The answer to a request; every failure becomes a JSON answer."""
+        try:
+            request.check_size()
+            self._authorize(request)
+            response = await self._route(unpacked(request))
         except BottegaError as error:
             response = as_error(error)
         except Exception as error:  # noqa: BLE001  the edge of the process: logged, answered, and the server lives on
-            _report.exception("%s %s failed", scope.get("method"), scope.get("path"))
+            _report.exception("%s %s failed", request.method, request.path)
             response = as_error(error)
-        await send_response(compressed(response, accepted), send)
+        return compressed(response, request)
 
     def _authorize(self, request: Request) -> None:
         if not self._token or request.path in _OPEN_PATHS:

@@ -20,6 +20,7 @@ import uvloop
 from bottega.errors import BottegaError, Conflict, InvalidInput, Unavailable
 from bottega.files import write_json
 from bottega.serving.address import TOKEN_VARIABLE, Address, read_file, read_server
+from bottega.serving.connection import Connection
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
@@ -166,7 +167,7 @@ def _open_grpc(app: App, host: str, port: int | None, token: str) -> tuple[Any, 
 def _configure(app: App) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

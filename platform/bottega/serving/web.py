@@ -51,6 +51,13 @@ class Request:
     path: str
     headers: list[tuple[bytes, bytes]]
     body: bytes = b""
+    size: int = 0
+    """Bytes that came; more than `body` has where they were too many."""
+
+    def check_size(self) -> None:
+        """Raise TooLarge where the body was over the limit."""
+        if self.size > MAX_BODY:
+            raise TooLarge(f"The body has more than {MAX_BODY} bytes.", next_step="Send several smaller requests.")
 
     def header(self, name: bytes) -> str | None:
         """Value of the first header of that (lower-case) name."""
@@ -93,7 +100,7 @@ def _shorten(text: str) -> str:
 
 
 async def read_request(scope: Scope, receive: Receive) -> Request:
-    """The request with its body. Raises TooLarge over MAX_BODY, Disconnected where the client goes away."""
+    """The request with its body, of which at most MAX_BODY bytes are kept. Raises Disconnected without its end."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -106,9 +113,7 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
             parts.append(body)
         if not message.get("more_body", False) or size > MAX_READ:
             break
-    if size > MAX_BODY:
-        raise TooLarge(f"The body has more than {MAX_BODY} bytes.", next_step="Send several smaller requests.")
-    return Request(scope["method"], scope["path"], scope["headers"], parts[0] if len(parts) == 1 else b"".join(parts))
+    return Request(scope["method"], scope["path"], scope["headers"], b"".join(parts), size)
 
 
 async def send_response(response: Response, send: Send) -> None:
