@@ -1,9 +1,13 @@
 """Top-k against ONNX Runtime and against a stable sort: ties, infinities, each axis, k from one to all."""
 
 import numpy as np
+import tvm
 from onnx import TensorProto, helper, numpy_helper
 
-CASES = [((3, 1000), -1, 100), ((64,), 0, 64), ((1, 1), 1, 1), ((5, 7, 2), 1, 3), ((2, 129), 1, 5)]
+from bottega.compile import library, native
+from bottega.compile.topk import by_heap, by_threshold
+
+CASES = [((3, 1000), -1, 100), ((64,), 0, 64), ((1, 1), 1, 1), ((5, 7, 2), 1, 3), ((2, 129), 1, 5), ((2, 700), 1, 300)]
 
 
 def top_k_model(cases: list[tuple[tuple[int, ...], int, int, int]]) -> bytes:
@@ -41,4 +45,19 @@ def test_rows_that_are_hard(agrees_with_onnx_runtime) -> None:
     x[0], x[1] = np.arange(200), -np.arange(200)
     x[2, ::3], x[3, 7], x[3, 8] = np.inf, -np.inf, np.inf
     x[4], x[5] = -np.inf, np.finfo(np.float32).tiny / 4 * np.arange(200)
-    agrees_with_onnx_runtime(top_k_model([(x.shape, 1, 50, 1)]), {"x0": x})
+    cases = [(x.shape, 1, 50, 1), (x.shape, 1, 50, 0), (x.shape, 1, 200, 1)]
+    agrees_with_onnx_runtime(top_k_model(cases), {f"x{i}": x for i in range(len(cases))})
+
+
+def test_both_ways_agree(levels, tmp_path) -> None:
+    """By threshold and by heap, on rows with many equal values and NaN, which is larger than all numbers."""
+    x = np.random.default_rng(5).integers(0, 9, (7, 333)).astype(np.float32)
+    x[1, ::5], x[2] = np.nan, 1.0
+    expected = np.argsort(-np.nan_to_num(x, nan=np.inf), axis=1, kind="stable")[:, :40]
+    for way in (by_threshold, by_heap):
+        path = tmp_path / f"{way.__name__}.so"
+        native.build(tvm.IRModule({"f": way(333, 40, True).with_attr("global_symbol", "f")}), levels[0], path)
+        values, places = library.aligned((7, 40), np.float32), library.aligned((7, 40), np.int64)
+        library.load(path)("f")(*map(library.tensor, (library.aligned_copy(x), values, places)))
+        np.testing.assert_array_equal(places, expected)
+        np.testing.assert_array_equal(values, np.take_along_axis(x, expected, 1))

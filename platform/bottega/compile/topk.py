@@ -1,8 +1,11 @@
 """Top-k: the largest (or smallest) k of each row, in order, without sorting the rest.
 
-A heap keeps the best k seen so far, the worst of them on top. Most of a row is worse than that one, which a whole block
-of values learns in one comparison; only what is better enters the heap (Knuth, The Art of Computer Programming, 5.2.3).
-Value and position are one whole number, the key, so that equal values are in order of position without a further test.
+A value's key is a whole number of the same order, so that a threshold can be found bit by bit: a bit belongs to it if
+at least k keys are not below. Counting runs at the speed of memory and asks nothing that a processor would have to
+guess. First the k-th largest of the maxima of blocks is found so: whatever is below cannot be among the best k. Few
+values are left; the same search among them finds exactly k, and each one's place is the number of better ones.
+Counting places costs k * k steps; for larger k a heap keeps the best k seen so far, the worst of them on top (Knuth,
+The Art of Computer Programming, 5.2.3).
 """
 
 from __future__ import annotations
@@ -12,8 +15,94 @@ from tvm.script import tirx as T
 
 LANES = 64
 """Values compared with the worst of the heap at a time."""
+COUNTED = 256
+"""Largest k whose places are counted."""
 _LOWEST = -(1 << 63)
 _LOW_HALF = (1 << 32) - 1
+
+
+def top_k(values: int, k: int, largest: bool) -> tvm.tirx.PrimFunc:
+    """A kernel from (rows, values) float32 to (rows, k) float32 and (rows, k) int64 positions, best first.
+
+    Equal values are in order of position; NaN is larger than all numbers, as in torch. A value's order is its bits as a
+    whole number (those of negative numbers are flipped), all flipped where small is good; its key is the order, and
+    below it the position, flipped, so that all keys differ.
+    """
+    return by_threshold(values, k, largest) if k <= COUNTED else by_heap(values, k, largest)
+
+
+@T.inline
+def _order(found, place, value, flip):
+    """-0 and 0 are equal."""
+    bits = T.Select(value == T.float32(0), 0, T.reinterpret("int32", value))
+    found[place] = bits ^ ((bits >> 31) & 0x7FFFFFFF) ^ flip
+
+
+def by_threshold(values: int, k: int, largest: bool) -> tvm.tirx.PrimFunc:
+    """`top_k` by thresholds: of the maxima of blocks, then of what reaches that one."""
+    flip = 0 if largest else -1
+    width = 1
+    while width < 16 and values // (2 * width) >= 2 * k:
+        width *= 2
+    blocks = -(-values // width)
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(x: T.handle, v: T.handle, p: T.handle):  # type: ignore[no-untyped-def]
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": 8})
+        rows = T.int64()
+        X = T.match_buffer(x, (rows, T.int64(values)), "float32")
+        Value = T.match_buffer(v, (rows, T.int64(k)), "float32")
+        Position = T.match_buffer(p, (rows, T.int64(k)), "int64")
+        order = T.alloc_buffer((blocks * width,), "int32")
+        maximum = T.alloc_buffer((blocks,), "int32")
+        left = T.alloc_buffer((values + 1,), "int64")
+        best = T.alloc_buffer((k + 1,), "int64")
+        for row in range(rows):
+            count = T.alloc_buffer((2,), "int64", scope="local")  # of what is left, and another one
+            few = T.alloc_buffer((2,), "int32", scope="local")  # a threshold of orders, and how many reach it
+            threshold = T.alloc_buffer((1,), "int64", scope="local")
+            for i in range(T.int64(values)):
+                _order(order, i, X[row, i], flip)
+            for i in range(T.int64(blocks * width - values)):
+                order[values + i] = T.int32(-(1 << 31))
+            for block in range(T.int64(blocks)):
+                maximum[block] = order[block * width]
+                for i in range(T.int64(width - 1)):
+                    maximum[block] = T.max(maximum[block], order[block * width + i + 1])
+            few[0] = T.int32(-(1 << 31))
+            for bit in range(32):
+                few[1] = 0
+                for block in range(T.int64(blocks)):
+                    few[1] = few[1] + T.Cast("int32", maximum[block] >= few[0] ^ T.shift_left(1, 31 - bit))
+                if few[1] >= k:
+                    few[0] = few[0] ^ T.shift_left(1, 31 - bit)
+            count[0] = T.int64(0)
+            for block in range(T.int64(blocks)):
+                if maximum[block] >= few[0]:
+                    for i in range(T.min(T.int64(width), T.int64(values) - block * width)):
+                        place = T.int64(_LOW_HALF) - (block * width + i)
+                        left[count[0]] = T.bitwise_or(T.Cast("int64", order[block * width + i]) << T.int64(32), place)
+                        count[0] = count[0] + T.Cast("int64", order[block * width + i] >= few[0])
+            threshold[0] = T.int64(_LOWEST)
+            for bit in range(T.int64(64)):
+                count[1] = T.int64(0)
+                for i in range(count[0]):
+                    count[1] = count[1] + T.Cast("int64", left[i] >= threshold[0] ^ (T.int64(1) << (T.int64(63) - bit)))
+                if count[1] >= k:
+                    threshold[0] = threshold[0] ^ (T.int64(1) << (T.int64(63) - bit))
+            count[1] = T.int64(0)
+            for i in range(count[0]):
+                best[count[1]] = left[i]
+                count[1] = count[1] + T.Cast("int64", left[i] >= threshold[0])
+            for i in range(T.int64(k)):
+                count[0] = T.int64(0)
+                for other in range(T.int64(k)):
+                    count[0] = count[0] + T.Cast("int64", best[other] > best[i])
+                place = T.int64(_LOW_HALF) - T.bitwise_and(best[i], T.int64(_LOW_HALF))
+                Position[row, count[0]] = place
+                Value[row, count[0]] = X[row, place]
+
+    return kernel
 
 
 @T.inline
@@ -32,13 +121,8 @@ def _sift(heap, state, size):
     heap[state[0]] = state[2]
 
 
-def top_k(values: int, k: int, largest: bool) -> tvm.tirx.PrimFunc:
-    """A kernel from (rows, values) float32 to (rows, k) float32 and (rows, k) int64 positions, best first.
-
-    Equal values are in order of position; NaN is larger than all numbers, as in torch. A key is the bits of the value
-    as a whole number of the same order (those of negative numbers are flipped), all flipped where small is good; below
-    them the position, flipped.
-    """
+def by_heap(values: int, k: int, largest: bool) -> tvm.tirx.PrimFunc:
+    """`top_k` by a heap."""
     flip = 0 if largest else -1
     blocks = -(-values // LANES)
 
@@ -59,9 +143,7 @@ def top_k(values: int, k: int, largest: bool) -> tvm.tirx.PrimFunc:
             for block in range(T.int64(blocks)):
                 better[0] = 0
                 for lane in range(T.int64(LANES)):
-                    value = X[row, T.min(block * LANES + lane, T.int64(values - 1))]
-                    bits = T.Select(value == T.float32(0), 0, T.reinterpret("int32", value))  # -0 and 0 are equal
-                    order[lane] = bits ^ ((bits >> 31) & 0x7FFFFFFF) ^ flip
+                    _order(order, lane, X[row, T.min(block * LANES + lane, T.int64(values - 1))], flip)
                 for lane in range(T.int64(LANES)):
                     better[0] = better[0] + T.Cast("int32", order[lane] > T.Cast("int32", heap[0] >> T.int64(32)))
                 if better[0] > 0:
