@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,26 +78,47 @@ def interval(xp, minutes, km):  # type: ignore[no-untyped-def]
     return xp.maximum(minutes, 0.1), minutes - 1.0 - 0.2 * km, minutes + 1.0 + 0.3 * km
 
 
-def package(scale: float) -> ModelPackage:
-    """A package whose answers are about `scale` times the minutes that a trip takes."""
+def blocks_km(xp, pu_x, pu_y, do_x, do_y):  # type: ignore[no-untyped-def]
+    """Distance along streets at right angles in km."""
+    return xp.abs(pu_x - do_x) + xp.abs(pu_y - do_y)
+
+
+OTHER_PLAN = FeaturePlan(
+    request=PLAN.request,
+    steps=(
+        Calendar("at", "America/New_York", {"minute": "minute_of_day"}),
+        *PLAN.steps[1:3],
+        Function("distance_km", ("pu_x", "pu_y", "do_x", "do_y"), ("km",)),
+        Stack(("minute", "km"), "features"),
+        *PLAN.steps[6:],
+    ),
+    answer=PLAN.answer,
+)
+"""Same request and answer as PLAN, other preprocessing: another distance, another time, nothing of the online store."""
+
+
+def package(
+    scale: float, plan: FeaturePlan = PLAN, zones: np.ndarray = ZONES, distance: Callable[..., Any] = distance_km
+) -> ModelPackage:
+    """A package whose answers are about `scale` times the minutes that a trip takes, and that knows `zones`."""
     import xgboost
 
     rng = np.random.default_rng(7)
-    tables = {
-        "zones": Table.from_keys([ZONES], {"x": rng.uniform(0, 9, len(ZONES)), "y": rng.uniform(0, 9, len(ZONES))})
-    }
+    places = {"x": rng.uniform(0, 9, len(ZONES))[: len(zones)], "y": rng.uniform(0, 9, len(ZONES))[: len(zones)]}
+    tables = {"zones": Table.from_keys([zones], places)}
     rows = 2000
     request = {
-        "pu_zone": rng.choice(ZONES, rows).astype(np.int32),
-        "do_zone": rng.choice(ZONES, rows).astype(np.int32),
+        "pu_zone": rng.choice(zones, rows).astype(np.int32),
+        "do_zone": rng.choice(zones, rows).astype(np.int32),
         "at": rng.integers(to_epoch_us(FIRST), to_epoch_us(UNTIL), rows),
     }
-    functions = {"distance_km": lambda *columns: (distance_km(np, *columns),)}
+    functions = {"distance_km": lambda *columns: (distance(np, *columns),)}
     no_model = Parts(tables, functions, lambda view, keys, at: {}, lambda features: features)
     speed = np.where(rng.random(rows) < 0.2, np.nan, rng.gamma(9, 2.5, rows))
     given = {"speed": speed, "trips": rng.integers(0, 50, rows).astype(float)}
-    ready = run_steps(PLAN.before_model(), request, no_model, given)
-    minutes = (3 + 4 * ready["km"] + np.where(ready["hour"] > 15, 6, 0) - np.nan_to_num(speed) / 10) * scale
+    ready = run_steps(plan.before_model(), request, no_model, given)
+    late = ready["hour"] > 15 if "hour" in ready else ready["minute"] > 16 * 60
+    minutes = (3 + 4 * ready["km"] + np.where(late, 6, 0) - np.nan_to_num(speed) / 10) * scale
     booster = xgboost.train(
         {"max_depth": 4, "seed": 7, "nthread": 1}, xgboost.DMatrix(ready["features"], minutes), num_boost_round=20
     )
@@ -104,15 +127,28 @@ def package(scale: float) -> ModelPackage:
             "eta",
             "trees",
             "trees",
-            PLAN,
+            plan,
             Trained(FIRST.isoformat(), UNTIL.isoformat(), rows, "made up", "none"),
             {"mae_min": 1.0},
         ),
         tables,
         bytes(booster.save_raw("ubj")),
-        {"distance_km": trace("distance_km", distance_km, 4, 1), "interval": trace("interval", interval, 2, 3)},
+        {"distance_km": trace("distance_km", distance, 4, 1), "interval": trace("interval", interval, 2, 3)},
         {name: column[:64] for name, column in request.items()},
         ready["features"][:256],
+    )
+
+
+def build(workspace: Workspace, version: int, made: ModelPackage, folder: Path) -> None:
+    """Compile a package, kept in the empty `folder`, as a version of the workspace."""
+    made.save(folder)
+    build_artifact(
+        folder,
+        workspace.repository / "eta" / str(version),
+        version=str(version),
+        key=workspace.signing_key(),
+        buckets=(1, 16),
+        measure=False,
     )
 
 
@@ -120,17 +156,8 @@ def package(scale: float) -> ModelPackage:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Versions 1 (minutes) and 2 (about ten times as many), version 1 live, and traffic in the online store."""
     workspace = Workspace.open(tmp_path_factory.mktemp("serving") / "built")
-    for version, scale in (("1", 1.0), ("2", 10.0)):
-        folder = tmp_path_factory.mktemp("package")
-        package(scale).save(folder)
-        build_artifact(
-            folder,
-            workspace.repository / "eta" / version,
-            version=version,
-            key=workspace.signing_key(),
-            buckets=(1, 16),
-            measure=False,
-        )
+    for version, scale in ((1, 1.0), (2, 10.0)):
+        build(workspace, version, package(scale), tmp_path_factory.mktemp("package"))
     rng = np.random.default_rng(8)
     trips = 3000
     at = pd.to_datetime(rng.integers(to_epoch_us(FIRST), to_epoch_us(UNTIL), trips), unit="us", utc=True)
@@ -156,6 +183,30 @@ def fresh(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         return Workspace.open(root)
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def built_more(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """As `built`, with three more versions: 3 is 1 again without its last three zones, which is a fifth of the
+    requests; 4 is about 1 with other preprocessing; 5 is 1 again, healthy.
+    """
+    root = tmp_path_factory.mktemp("more") / "w"
+    shutil.copytree(built.root, root)
+    workspace = Workspace.open(root)
+    for version, made in (
+        (3, package(1.0, zones=ZONES[:-3])),
+        (4, package(1.0, OTHER_PLAN, distance=blocks_km)),
+        (5, package(1.0)),
+    ):
+        build(workspace, version, made, tmp_path_factory.mktemp("package"))
+    return workspace
+
+
+@pytest.fixture
+def more(built_more: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the workspace with five versions, for a test of its own."""
+    shutil.copytree(built_more.root, tmp_path / "more")
+    return Workspace.open(tmp_path / "more")
 
 
 @pytest.fixture(scope="session")

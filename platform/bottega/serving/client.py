@@ -13,6 +13,7 @@ import numpy as np
 from bottega.errors import BottegaError, InvalidInput, NotFound, TooLarge, Unavailable
 from bottega.serving.address import TOKEN_VARIABLE, Address, read_server
 from bottega.serving.codec import json_reason
+from bottega.serving.deployments import RoleStatus
 from bottega.serving.protocol import DATATYPES
 from bottega.workspace import Workspace
 
@@ -30,13 +31,18 @@ class Predictions(msgspec.Struct, frozen=True):
 
 
 class UseCaseStatus(msgspec.Struct, frozen=True):
-    """One live use case: its version, what it answered, and the time by stage (count, p50_us, p99_us)."""
+    """One live use case: its champion, what it answered, the time by stage (count, p50_us, p99_us), all its roles."""
 
     model_version: int
     requests: int
     rows: int
     errors: int
     stages: dict[str, dict[str, float]]
+    roles: list[RoleStatus] = []
+
+    def role(self, role: str) -> RoleStatus | None:
+        """The version in a role; None where there is none."""
+        return next((status for status in self.roles if status.role == role), None)
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -50,6 +50,20 @@ class Live(msgspec.Struct, frozen=True):
                 return self.shadow
 
 
+class RoleStatus(msgspec.Struct, frozen=True):
+    """A version in its role of one use case: the share of the requests that it answers, counts of them, and more.
+
+    `comparison` holds what the answers of a canary or shadow are beside the champion's.
+    """
+
+    role: Role
+    version: int
+    share: float
+    counts: dict[str, int] = {}
+    comparison: dict[str, Any] = {}
+    last_error: str = ""
+
+
 class Change(msgspec.Struct, frozen=True):
     """One decision: when (UTC), what, why, and the figures behind it.
 

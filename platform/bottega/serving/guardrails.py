@@ -14,6 +14,12 @@ from typing import Any
 from bottega.serving.betting import Betting
 
 ALPHA = {"errors": 0.004, "latency": 0.0015, "tail": 0.0015, "shift": 0.0015}
+REASONS = {
+    "errors": "it fails more often than the champion",
+    "latency": "it is slower than the champion by more than the limit",
+    "tail": "its slow requests are more than the champion's by more than the limit",
+    "shift": "its answers moved from the champion's by more than the limit",
+}
 _WARM = 20
 """Pairs before a unit of the answers is known."""
 _TAIL_WARM, _TAIL_KEPT = 200, 1000
@@ -36,6 +42,9 @@ class Limits:
     tail_slower: float = 3.0
     excess_tail: float = 0.01
     shift: float = 0.5
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)

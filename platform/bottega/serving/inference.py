@@ -1,6 +1,7 @@
 """One inference, whatever the transport: check the request, run it in a batch, note what became of it."""
 
 import asyncio
+from collections.abc import Coroutine
 from time import perf_counter_ns
 from typing import Any
 
@@ -49,8 +50,9 @@ async def infer(
     prepared = model.prepare(request, arrays, request_id)
     parsed_ns = perf_counter_ns()
     model.metrics.stages["parse"].observe_ns(parsed_ns - received_ns)
-    future = model.batcher.submit(prepared.columns, prepared.rows)
-    answers = await (_within(_timeout_us(request.parameters), future) if request.parameters else future)
+    timeout_us = _timeout_us(request.parameters) if request.parameters else 0
+    answering = model.answer(prepared)
+    model, answers = await (_within(timeout_us, answering) if timeout_us else answering)
     model.answered(prepared, answers, received_ns)
     outputs = [(name, model.outputs[name], answers[name]) for name in names]
     if any(output.parameters for output in request.outputs):
@@ -89,10 +91,9 @@ def _timeout_us(parameters: dict[str, Any]) -> int:
     return timeout_us
 
 
-async def _within(timeout_us: int, future: asyncio.Future[Columns]) -> Columns:
+async def _within(timeout_us: int, answering: Coroutine[Any, Any, tuple[Model, Columns]]) -> tuple[Model, Columns]:
     """The answer, or DeadlineExceeded; without asyncio's timeouts, which need a task around them."""
-    if not timeout_us:
-        return await future
+    future = asyncio.ensure_future(answering)
     late = asyncio.get_running_loop().call_later(timeout_us * 1e-6, future.cancel, _LATE)
     try:
         return await future

@@ -1,17 +1,22 @@
 """The live endpoints: follows the deployments and swaps versions without dropping a request."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bottega.errors import BottegaError, NotFound, Unavailable
+from bottega.errors import BottegaError, Conflict, NotFound, Unavailable
 from bottega.features.plan import OnlineRead, Service
 from bottega.serving import deployment
+from bottega.serving.comparison import check_same_contract
+from bottega.serving.deployments import RoleStatus
 from bottega.serving.endpoint import Endpoint
+from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
+from bottega.serving.traffic import Traffic
 from bottega.settings import load_settings
 from bottega.workspace import Workspace
 
@@ -23,40 +28,61 @@ _report = logging.getLogger("bottega.serving")
 
 
 class LiveEndpoints:
-    """One endpoint for each deployed use case.
+    """The versions of each deployed use case.
 
-    A new version is loaded and warmed in a thread while the old one answers; then one assignment switches. Requests
-    that the old version has begun keep it alive until they are answered. A version that does not load changes nothing
-    but `failures`.
+    A new version is loaded and warmed in a thread while the old ones answer; then one assignment switches. Requests
+    that an old version has begun keep it alive until they are answered. A version that does not load changes nothing
+    but `failures`. A canary that breaks a guardrail gets no more requests, and is taken back in the deployments.
     """
 
-    def __init__(self, workspace: Workspace, metrics: Metrics) -> None:
+    def __init__(self, workspace: Workspace, metrics: Metrics, log: PredictionLog | None = None) -> None:
         self._workspace = workspace
         self._metrics = metrics
+        self._log = log
         self._seen: tuple[int, int, int] | None = None
         self._read_online = open_online(workspace)
+        self._rollbacks: set[asyncio.Task[None]] = set()
         self.services = Services()
-        self.endpoints: dict[str, Endpoint] = {}
+        self.traffic: dict[str, Traffic] = {}
         self.failures: dict[str, str] = {}
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The champion of each use case."""
+        return {usecase: traffic.champion for usecase, traffic in self.traffic.items()}
 
     @property
     def ready(self) -> bool:
         """Whether every deployed use case has an endpoint that answers."""
-        return self.failures.keys() <= self.endpoints.keys()
+        return self.failures.keys() <= self.traffic.keys()
 
-    def get(self, usecase: str, version: str | None = None) -> Endpoint:
-        """The endpoint of a use case. Raises NotFound, or Unavailable where it is deployed but did not load."""
-        endpoint = self.endpoints.get(usecase)
-        if endpoint is None:
+    def find(self, usecase: str) -> Traffic:
+        """The traffic of a use case. Raises NotFound, or Unavailable where it is deployed but did not load."""
+        traffic = self.traffic.get(usecase)
+        if traffic is None:
             if usecase in self.failures:
                 raise Unavailable(f"{usecase} is deployed but did not load: {self.failures[usecase]}")
-            known = ", ".join(self.endpoints) or "none"
+            known = ", ".join(self.traffic) or "none"
             raise NotFound(f"No model {usecase!r} is live.", next_step=f"Live: {known}.")
-        if version is not None and version != str(endpoint.version):
-            raise NotFound(
-                f"Version {version!r} of {usecase} is not live.", next_step=f"Version {endpoint.version} is."
-            )
-        return endpoint
+        return traffic
+
+    def get(self, usecase: str, version: str | None = None) -> Endpoint:
+        """The champion of a use case, or any version that is loaded. Raises as `find`, and NotFound for another."""
+        traffic = self.find(usecase)
+        if version is None or version == str(traffic.champion.version):
+            return traffic.champion
+        for number, endpoint in traffic.endpoints.items():
+            if version == str(number):
+                return endpoint
+        has = ", ".join(map(str, sorted(traffic.endpoints)))
+        raise NotFound(
+            f"Version {version!r} of {usecase} is not live.",
+            next_step=f"Version {has} is." if len(traffic.endpoints) == 1 else f"Versions {has} are.",
+        )
+
+    def roles(self) -> dict[str, list[RoleStatus]]:
+        """The roles of each use case."""
+        return {usecase: traffic.describe() for usecase, traffic in self.traffic.items()}
 
     async def follow(self) -> None:
         """Poll the deployments for ever, and swap what changed."""
@@ -75,32 +101,78 @@ class LiveEndpoints:
         except (BottegaError, OSError) as error:
             _report.error("The deployments stay as they are: %s", error)
             return
-        for usecase in self.endpoints.keys() - wanted.keys():
-            del self.endpoints[usecase]
+        for usecase in self.traffic.keys() - wanted.keys():
+            self.traffic.pop(usecase).close()
         self.failures = {usecase: text for usecase, text in self.failures.items() if usecase in wanted}
         for usecase, live in wanted.items():
-            current = self.endpoints.get(usecase)
-            if current is None or current.version != live.champion:
-                await self._swap(usecase, live.champion)
-            else:
-                self.failures.pop(usecase, None)
+            current = self.traffic.get(usecase)
+            ended = current is not None and current.trial is not None and current.trial.ended
+            if current is None or current.live != live or ended or usecase in self.failures:
+                await self._swap(usecase, live)
 
-    async def _swap(self, usecase: str, version: int) -> None:
+    async def _swap(self, usecase: str, live: deployment.Live) -> None:
+        self.failures.pop(usecase, None)
+        champion = await self._load(usecase, live.champion, "champion")
+        if champion is None:
+            return
+        canary = await self._beside(usecase, live, "canary", champion)
+        shadow = await self._beside(usecase, live, "shadow", champion)
+        before = self.traffic.get(usecase)
+        alarm = functools.partial(self._roll_back, usecase)
+        self.traffic[usecase] = Traffic(live, champion, canary, shadow, alarm, self._log, before)
+        champion.metrics.version = champion.raw_metrics.version = live.champion
+        _report.info("%s is live: %s", usecase, live)
+
+    async def _beside(
+        self, usecase: str, live: deployment.Live, role: deployment.Role, champion: Endpoint
+    ) -> Endpoint | None:
+        """The version in a role beside the champion; None where there is none, or it cannot stand there."""
+        version = live.version(role)
+        found = None if version is None else await self._load(usecase, version, role)
+        if found is not None:
+            try:
+                check_same_contract(champion.plan, found.plan)
+            except Conflict as error:
+                self._failed(usecase, found.version, role, error)
+                return None
+        return found
+
+    async def _load(self, usecase: str, version: int, role: deployment.Role) -> Endpoint | None:
+        """A version that is loaded already, or loads now; None where it does not."""
+        before = self.traffic.get(usecase)
+        if before is not None and version in before.endpoints:
+            return before.endpoints[version]
         folder = self._workspace.repository / usecase / str(version)
         try:
             key = self._workspace.signing_key()
-            endpoint = await asyncio.to_thread(
+            return await asyncio.to_thread(
                 Endpoint.load, folder, usecase, version, key, self._read_online, self.services, self._metrics
             )
         except Exception as error:  # noqa: BLE001  whatever is wrong with the new version, the old one answers on
-            self.failures[usecase] = f"version {version}: {error or type(error).__name__}"
-            _report.error("%s version %d does not load: %s", usecase, version, error)
-            return
-        self.endpoints[usecase] = endpoint
-        self.failures.pop(usecase, None)
-        endpoint.metrics.version = version
-        endpoint.raw_metrics.version = version
-        _report.info("%s version %d is live", usecase, version)
+            self._failed(usecase, version, role, error)
+            return None
+
+    def _failed(self, usecase: str, version: int, role: deployment.Role, error: Exception) -> None:
+        name = f"version {version}" if role == "champion" else f"version {version} ({role})"
+        self.failures[usecase] = f"{name}: {error or type(error).__name__}"
+        _report.error("%s %s does not load: %s", usecase, name, error)
+
+    def _roll_back(self, usecase: str, version: int, reason: str, evidence: dict[str, Any]) -> None:
+        """Write down that a canary, which gets no more requests, is taken back."""
+        _report.error("%s version %d is taken back: %s", usecase, version, reason)
+        task = asyncio.create_task(self._write_rollback(usecase, version, reason, evidence))
+        self._rollbacks.add(task)
+        task.add_done_callback(self._rollbacks.discard)
+
+    async def _write_rollback(self, usecase: str, version: int, reason: str, evidence: dict[str, Any]) -> None:
+        try:
+            await asyncio.to_thread(
+                deployment.rollback, self._workspace, usecase, reason, "canary", version=version, evidence=evidence
+            )
+        except Conflict as error:
+            _report.info("%s: %s", usecase, error)  # whoever deploys was faster
+        except (BottegaError, OSError) as error:
+            _report.error("%s version %d gets no requests, which cannot be written down: %s", usecase, version, error)
 
     def _signature(self) -> tuple[int, int, int]:
         try:

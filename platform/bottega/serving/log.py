@@ -13,8 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bottega.errors import StorageError
 from bottega.serving.protocol import check_name
 from bottega.serving.segments import Answered, write_segment
@@ -101,21 +99,28 @@ class PredictionLog:
 
 
 def _groups(taken: list[Answered]) -> Iterator[list[Answered]]:
-    """Requests that fit one segment: of one use case, version and day."""
-    groups: dict[tuple[str, int, int], list[Answered]] = {}
+    """Requests that fit one segment: of one use case, version, role and day."""
+    groups: dict[tuple[str, int, str, int], list[Answered]] = {}
     for answered in taken:
-        key = answered.usecase, answered.version, answered.predicted_at_us // DAY_US
+        key = answered.usecase, answered.version, answered.role, answered.predicted_at_us // DAY_US
         groups.setdefault(key, []).append(answered)
     yield from groups.values()
 
 
 def read_predictions(
-    workspace: Workspace, usecase: str, since: datetime | None = None, until: datetime | None = None
+    workspace: Workspace,
+    usecase: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    shadow: bool = False,
 ) -> "pd.DataFrame":
-    """Logged rows of a use case with `at` in [since, until), in the order of prediction.
+    """Logged rows of a use case with `at` in [since, until), in the order of prediction: what clients were answered, or
+    with `shadow` what the shadow would have answered.
 
     Columns: request_id, predicted_at and at (UTC), the request's fields, the answer's fields, the looked-up features
-    as `feature_<column>`, model_version, latency_us. An empty frame with the first three where nothing was logged.
+    as `feature_<column>`, model_version, role, latency_us. An empty frame with the first three where nothing was
+    logged.
     """
     import pandas as pd
     import pyarrow as pa
@@ -127,7 +132,10 @@ def read_predictions(
         empty = pd.Series([], dtype="datetime64[us, UTC]")
         return pd.DataFrame({"request_id": pd.Series([], dtype=str), "predicted_at": empty, "at": empty})
     frame = pa.concat_tables(tables, promote_options="default").to_pandas()
-    wanted = np.ones(len(frame), bool)
+    if "role" not in frame:  # written before there were roles
+        frame.insert(frame.columns.get_loc("model_version") + 1, "role", "champion")
+    frame["role"] = frame["role"].fillna("champion")
+    wanted = (frame["role"] == "shadow").to_numpy() == shadow
     if since is not None:
         wanted &= (frame["at"] >= since).to_numpy()
     if until is not None:

@@ -6,7 +6,7 @@ it asks. Counts are the event loop's: of two threads that count at once, one cou
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,8 @@ import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+
+from bottega.serving.deployments import RoleStatus
 
 STAGES = ("parse", "queue", "features", "run", "post", "encode", "total")
 """Parse the body, wait for the loop turn, compute the model's input, run the model, compute the answer, write it."""
@@ -103,6 +105,7 @@ class Metrics:
         self._models: dict[str, ModelMetrics] = {}
         self._log: Mapping[str, int] = MappingProxyType({})
         self._external: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+        self._roles: Mapping[str, Sequence[RoleStatus]] = MappingProxyType({})
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -111,10 +114,13 @@ class Metrics:
         return self._models.setdefault(name, ModelMetrics())
 
     def text(
-        self, log_counts: Mapping[str, int], external: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+        self,
+        log_counts: Mapping[str, int],
+        external: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+        roles: Mapping[str, Sequence[RoleStatus]] = MappingProxyType({}),
     ) -> bytes:
-        """The exposition that Prometheus scrapes, with the counts of the prediction log and of external views."""
-        self._log, self._external = log_counts, external
+        """What Prometheus scrapes, with the counts of the prediction log, of external views and of each role."""
+        self._log, self._external, self._roles = log_counts, external, roles
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -150,4 +156,13 @@ class Metrics:
         for view, counts in self._external.items():
             for what, count in counts.items():
                 external.add_metric([view, what], count)
-        yield from (stages, requests, rows, errors, versions, log, external)
+        roles = GaugeMetricFamily(
+            "bottega_role",
+            "Share of the requests, and counts of them, by the role that a version has had since it was given it.",
+            labels=["model", "role", "version", "what"],
+        )
+        for name, statuses in self._roles.items():
+            for status in statuses:
+                for what, value in {"share": status.share, **status.counts}.items():
+                    roles.add_metric([name, status.role, str(status.version), what], value)
+        yield from (stages, requests, rows, errors, versions, log, external, roles)

@@ -71,6 +71,9 @@ class Model(Protocol):
     def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
         """Check a request. Raises InvalidInput with the tensor, the value and the rule."""
 
+    async def answer(self, prepared: Prepared) -> "tuple[Model, Columns]":
+        """The answer's columns, and the version that gave them: its own, or a canary's."""
+
     def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
         """Note an answered request in metrics and, where there is one, the prediction log."""
 

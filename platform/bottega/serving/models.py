@@ -22,17 +22,24 @@ class Models:
         return self._live.ready and (self._repository is None or self._repository.ready)
 
     def find(self, name: str, version: str | None = None) -> Model:
-        """A model's newest version, or the one asked for. Raises NotFound, or Unavailable where it did not load."""
+        """A model's newest version, of a use case its champion; or the version asked for.
+
+        Raises NotFound, or Unavailable where it did not load.
+        """
         usecase = name.removesuffix(RAW_SUFFIX)
-        if usecase != name and name not in self._live.endpoints and usecase in self._live.endpoints:
+        if usecase != name and name not in self._live.traffic and usecase in self._live.traffic:
             return RawModel(self._live.get(usecase, version))
-        if name not in self._live.endpoints and name not in self._live.failures and self._repository is not None:
+        if name not in self._live.traffic and name not in self._live.failures and self._repository is not None:
             found = self._repository.find(name, version)
             if found is not None:
                 return found
             known = [entry.name for entry in self.index(ready_only=True)]
             raise NotFound(f"No model {name!r} is here.", next_step=f"There are: {', '.join(sorted(set(known)))}.")
-        return UsecaseModel(self._live.get(name, version), self._log)
+        if version is None:
+            traffic = self._live.find(name)
+            return UsecaseModel(traffic.champion, self._log, traffic=traffic)
+        endpoint = self._live.get(name, version)
+        return UsecaseModel(endpoint, self._log, self._live.traffic[name].role_when_asked(endpoint))
 
     def metadata(self, name: str, version: str | None = None) -> ModelMetadata:
         """A model's tensors, with all versions that answer."""
@@ -44,18 +51,19 @@ class Models:
     def loaded(self) -> list[Model]:
         """Every version of every model that answers."""
         found: list[Model] = []
-        for endpoint in self._live.endpoints.values():
-            found += [UsecaseModel(endpoint, self._log), RawModel(endpoint)]
+        for traffic in self._live.traffic.values():
+            for endpoint in traffic.endpoints.values():
+                found += [UsecaseModel(endpoint, self._log), RawModel(endpoint)]
         return found + ([] if self._repository is None else list(self._repository.loaded))
 
     def index(self, ready_only: bool = False) -> list[IndexEntry]:
         """Every model and version, with its state."""
         entries = []
-        for usecase, endpoint in self._live.endpoints.items():
+        for usecase, traffic in self._live.traffic.items():
             for name in (usecase, usecase + RAW_SUFFIX):
-                entries.append(IndexEntry(name, str(endpoint.version), "READY", ""))
+                entries += [IndexEntry(name, str(version), "READY", "") for version in traffic.endpoints]
         for usecase, reason in self._live.failures.items():
-            if usecase not in self._live.endpoints and not ready_only:
+            if usecase not in self._live.traffic and not ready_only:
                 entries.append(IndexEntry(usecase, "", "UNAVAILABLE", reason))
         return entries + ([] if self._repository is None else self._repository.index(ready_only))
 

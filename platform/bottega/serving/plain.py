@@ -13,7 +13,7 @@ from bottega.features.plan import Columns
 from bottega.serving.batcher import Batcher
 from bottega.serving.config import ModelConfig
 from bottega.serving.metrics import Metrics
-from bottega.serving.model import Prepared, Statistics
+from bottega.serving.model import Model, Prepared, Statistics
 from bottega.serving.onnx_model import OnnxModel
 from bottega.serving.protocol import InferRequest, ModelMetadata, TensorSpec
 from bottega.serving.rows import MAX_ROWS
@@ -90,6 +90,10 @@ class PlainModel:
         if rows > limit:
             raise TooLarge(f"The request has {rows} rows; {limit} is the limit.", next_step="Send several requests.")
         return Prepared(arrays, rows)
+
+    async def answer(self, prepared: Prepared) -> tuple[Model, Columns]:
+        """By this version."""
+        return self, await self.batcher.submit(prepared.columns, prepared.rows)
 
     def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
         """Count it."""

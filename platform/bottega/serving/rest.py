@@ -125,15 +125,15 @@ class App:
             case ["openapi.json"]:
                 return as_json(openapi.describe(self._live.endpoints.values()))
             case ["metrics"]:
-                text = self._metrics.text(self._log.counts(), self._live.services.counts())
+                text = self._metrics.text(self._log.counts(), self._live.services.counts(), self._live.roles())
                 return Response(text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /openapi.json.")
 
     async def _predict(self, usecase: str, request: Request) -> Response:
         request.need("POST")
-        endpoint = self._live.get(check_name(usecase, "use case"))
-        with endpoint.metrics.counting_errors():
-            return await v1.predict(endpoint, request, self._log)
+        traffic = self._live.find(check_name(usecase, "use case"))
+        with traffic.champion.metrics.counting_errors():
+            return await v1.predict(traffic, request, self._log)
 
     async def _model(self, name: str, rest: list[str], request: Request) -> Response:
         version = None
@@ -178,8 +178,12 @@ class App:
             "uptime_s": round(time.monotonic() - self._started, 3),
             "ready": self._live.ready and not self.draining,
             "usecases": {
-                name: {"model_version": endpoint.version, **endpoint.metrics.summary()}
-                for name, endpoint in self._live.endpoints.items()
+                name: {
+                    "model_version": traffic.champion.version,
+                    **traffic.champion.metrics.summary(),
+                    "roles": traffic.describe(),
+                }
+                for name, traffic in self._live.traffic.items()
             },
             "failures": self._live.failures,
             "prediction_log": self._log.counts(),

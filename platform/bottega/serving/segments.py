@@ -34,10 +34,12 @@ class Answered:
     answer: Columns
     predicted_at_us: int
     latency_us: float
+    role: str = "champion"
+    """`champion`, `canary`, `direct` (asked for by its version), or `shadow`, whose answer nobody got."""
 
 
 def write_segment(folder: Path, group: list[Answered], name: str) -> None:
-    """Write requests of one use case, version and day. Raises StorageError where the disk refuses."""
+    """Write requests of one use case, version, role and day. Raises StorageError where the disk refuses."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # 30 MB that a server without traffic does not need
 
@@ -89,6 +91,7 @@ def _table(group: list[Answered]) -> Any:
     for name in plan.looked_up:
         columns[FEATURE + name] = _arrow(joined("answer", name))
     columns["model_version"] = _arrow(repeated([answered.version for answered in group], np.int32))
+    columns["role"] = _arrow([group[0].role] * sum(sizes))
     columns["latency_us"] = _arrow(repeated([answered.latency_us for answered in group], np.float32))
     return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 

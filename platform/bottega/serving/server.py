@@ -123,8 +123,8 @@ async def _serve(
 ) -> None:
     metrics = Metrics()
     repository = None if folder is None else Repository(folder, workspace.signing_key, metrics, control)
-    live = LiveEndpoints(workspace, metrics)
     log = PredictionLog(workspace.predictions)
+    live = LiveEndpoints(workspace, metrics, log)
     app = App(live, log, metrics, token, repository)
     calls, grpc_port = _open_grpc(app, host, grpc_port, token)
     address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC), grpc_port)

@@ -11,6 +11,7 @@ from bottega.schema import Field
 from bottega.serving.endpoint import Endpoint, example
 from bottega.serving.log import Answered, PredictionLog
 from bottega.serving.rows import MAX_ROWS, decode_rows, encode_answers, to_list
+from bottega.serving.traffic import Traffic
 from bottega.serving.web import REQUEST_ID, Request, Response, as_json
 from bottega.times import from_epoch_us
 
@@ -18,18 +19,20 @@ LOG = b"x-bottega-log"
 """`off` keeps a request out of the prediction log: for maps and what-if questions, which will never get a label."""
 
 
-async def predict(endpoint: Endpoint, request: Request, log: PredictionLog) -> Response:
+async def predict(traffic: Traffic, request: Request, log: PredictionLog) -> Response:
     """`POST /v1/<usecase>/predict`."""
     received_ns = perf_counter_ns()
+    endpoint = traffic.champion
     stages = endpoint.metrics.stages
     rows = decode_rows(request.body, endpoint.plan, request.header(REQUEST_ID) or "")
     endpoint.check(rows.columns)
     stages["parse"].observe_ns(perf_counter_ns() - received_ns)
-    answers = await endpoint.rows.submit(rows.columns, len(rows.ids))
-    if request.header(LOG) == "off":
-        endpoint.metrics.answered(len(rows.ids))
+    logged = request.header(LOG) != "off"
+    endpoint, role, answers = await traffic.answer(rows.columns, rows.ids, logged)
+    if logged:
+        record(endpoint, rows.ids, rows.columns, answers, received_ns, log, role)
     else:
-        record(endpoint, rows.ids, rows.columns, answers, received_ns, log)
+        endpoint.metrics.answered(len(rows.ids))
     ran_ns = perf_counter_ns()
     body = encode_answers(endpoint.usecase, endpoint.version, endpoint.plan, rows, answers)
     done_ns = perf_counter_ns()
@@ -45,6 +48,7 @@ def record(
     answers: Columns,
     received_ns: int,
     log: PredictionLog,
+    role: str,
 ) -> None:
     """Count an answered request and hand it to the prediction log."""
     latency_us = (perf_counter_ns() - received_ns) * 1e-3
@@ -59,6 +63,7 @@ def record(
             answers,
             time_ns() // 1000,
             latency_us,
+            role,
         )
     )
 

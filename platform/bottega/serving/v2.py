@@ -24,7 +24,7 @@ async def infer(model: Model, request: Request) -> Response:
         decoded, arrays = decode_body(request.body, request.header(HEADER_LENGTH))
         described = await infer_tensors(model, decoded, arrays, request.header(REQUEST_ID) or "", received_ns)
         began_ns = perf_counter_ns()
-        body, header_length = encode_body(model.name, model.version, decoded, described.outputs)
+        body, header_length = encode_body(model.name, described.model.version, decoded, described.outputs)
     encoded(described, began_ns)
     if header_length is None:
         return Response(body)

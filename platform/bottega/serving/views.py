@@ -9,19 +9,25 @@ from bottega.features.plan import Columns
 from bottega.serving.endpoint import RAW_SUFFIX, Endpoint
 from bottega.serving.fields import request_columns
 from bottega.serving.log import PredictionLog
-from bottega.serving.model import Prepared
+from bottega.serving.model import Model, Prepared
 from bottega.serving.protocol import InferRequest, ModelMetadata
 from bottega.serving.rows import MAX_ROWS, check_id, new_id, number_ids
+from bottega.serving.traffic import Traffic
 from bottega.serving.v1 import record
 
 
 class UsecaseModel:
-    """Request fields as tensors of one element a row; its answers are logged."""
+    """Request fields as tensors of one element a row; its answers are logged.
+
+    With `traffic`, a request without a version, another version may answer; `role` is its part where it answers itself.
+    """
 
     max_batch = MAX_ROWS
 
-    def __init__(self, endpoint: Endpoint, log: PredictionLog) -> None:
-        self._endpoint, self._log = endpoint, log
+    def __init__(
+        self, endpoint: Endpoint, log: PredictionLog, role: str = "champion", traffic: Traffic | None = None
+    ) -> None:
+        self._endpoint, self._log, self._role, self._traffic = endpoint, log, role, traffic
         self.name, self.version = endpoint.usecase, str(endpoint.version)
         self.outputs: Mapping[str, str] = {field.name: field.datatype for field in endpoint.plan.answer}
         self.batcher, self.metrics, self.statistics = endpoint.rows, endpoint.metrics, endpoint.statistics
@@ -38,9 +44,16 @@ class UsecaseModel:
         given = request.id or request_id
         return Prepared(columns, rows, number_ids(check_id(given) if given else new_id(), rows))
 
+    async def answer(self, prepared: Prepared) -> tuple[Model, Columns]:
+        """By the champion or, where there is one and the request is its own, the canary."""
+        if self._traffic is None:
+            return self, await self.batcher.submit(prepared.columns, prepared.rows)
+        endpoint, role, answers = await self._traffic.answer(prepared.columns, prepared.ids)
+        return self if endpoint is self._endpoint else UsecaseModel(endpoint, self._log, role), answers
+
     def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
         """Count it, and hand it to the prediction log."""
-        record(self._endpoint, prepared.ids, prepared.columns, answers, received_ns, self._log)
+        record(self._endpoint, prepared.ids, prepared.columns, answers, received_ns, self._log, self._role)
 
 
 class RawModel:
@@ -67,6 +80,10 @@ class RawModel:
             raise InvalidInput(f"{self.name} takes one input, {self._input!r}; given: {given[:200]}.")
         self._endpoint.check_raw(arrays[self._input])
         return Prepared(arrays, len(arrays[self._input]))
+
+    async def answer(self, prepared: Prepared) -> tuple[Model, Columns]:
+        """By this version."""
+        return self, await self.batcher.submit(prepared.columns, prepared.rows)
 
     def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
         """Count it."""
