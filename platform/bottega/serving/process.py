@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from bottega.errors import Unavailable
@@ -18,23 +18,32 @@ STOP_S = 15
 
 
 @contextlib.contextmanager
-def running(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, timeout_s: float = 60.0) -> Iterator[Address]:
+def running(
+    workspace: Workspace,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    timeout_s: float = 60.0,
+    options: Sequence[str] = (),
+) -> Iterator[Address]:
     """Run the server of a workspace for the length of a `with` block; `port` 0 takes any free one.
 
-    Yields once it is ready. Raises Unavailable, with the reason, where it ends or is not ready in `timeout_s`.
+    `options` are more words of its command line, for example `--repository DIR`. Yields once it is ready. Raises
+    Unavailable, with the reason, where it ends or is not ready in `timeout_s`.
     """
     with tempfile.TemporaryFile() as said:
-        process = start(workspace, host, port, said)
+        process = start(workspace, host, port, said, options)
         try:
             yield wait_until_ready(process, workspace, timeout_s, said)
         finally:
             stop(process)
 
 
-def start(workspace: Workspace, host: str, port: int, said: IO[bytes] | None = None) -> "subprocess.Popen[bytes]":
+def start(
+    workspace: Workspace, host: str, port: int, said: IO[bytes] | None = None, options: Sequence[str] = ()
+) -> "subprocess.Popen[bytes]":
     """Start a server process; what it says goes to `said`."""
     command = [sys.executable, "-m", "bottega.serving.server", "--workspace", str(workspace.root)]
-    return subprocess.Popen([*command, "--host", host, "--port", str(port)], stdout=said, stderr=said)
+    return subprocess.Popen([*command, "--host", host, "--port", str(port), *options], stdout=said, stderr=said)
 
 
 def wait_until_ready(
