@@ -4,6 +4,7 @@ lower -> compile -> check parity -> measure -> sign -> rename. Everything happen
 target, so there is a whole artefact or none.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,13 @@ from bottega.compile.manifest import Bucket, Manifest, Parity, Tensor, Trained, 
 from bottega.compile.measure import choose
 from bottega.compile.model import Model
 from bottega.compile.order import BUCKETS, Order, check_free, whole_or_none
+from bottega.compile.precision import Precision
+from bottega.compile.quantise import BOUND
+from bottega.compile.quantised_package import quantise_package
 from bottega.compile.runtime import CONSTANTS, KERNELS, REFERENCE, TABLES, load_natives
-from bottega.compile.target import Target
+from bottega.compile.schedule import Scheduler, schedule
+from bottega.compile.target import Target, for_integers
+from bottega.compile.tune import Tuner
 from bottega.compile.verify import check_answers, check_model
 from bottega.features.plan import save_tables
 from bottega.progress import Progress, silent
@@ -35,25 +41,36 @@ def build_artifact(
     buckets: Sequence[int] = BUCKETS,
     measure: bool = True,
     target: Target | None = None,
+    int8: bool = False,
+    bound: float = BOUND,
+    scheduler: Scheduler = schedule,
     progress: Progress = silent,
 ) -> Manifest:
     """Compile the package in `package` into the folder `out`, signed with `key`.
 
-    Without `measure`, native code is taken where there is any. Raises Conflict where `out` exists, InvalidData where
-    `package` is no model package, IntegrityError where an answer differs from the reference's, Unsupported for a model
-    that cannot be compiled, or for a target that this machine is not.
+    Without `measure`, native code is taken where there is any. With `int8` the network is quantised, at a loss of at
+    most `bound` of its metric; `scheduler` may be a tuner. Raises Conflict where `out` exists, GateFailed where int8
+    costs more, InvalidData where `package` is no model package, IntegrityError where an answer differs from the
+    reference's, Unsupported for a model that cannot be compiled, or for a target that this machine is not.
     """
     check_free(out)
     order = Order.place(version, key, buckets, measure=measure, target=target, progress=progress)
-    found = load_package(package)
+    found, precision = load_package(package), None
+    if int8:
+        found, precision = quantise_package(found, bound=bound, progress=progress)
+        order = dataclasses.replace(order, target=for_integers(order.target))
     with whole_or_none(out) as folder:
-        return _build(found, folder, order)
+        return _build(found, folder, order, precision, scheduler)
 
 
-def _build(package: ModelPackage, folder: Path, order: Order) -> Manifest:
+def _build(
+    package: ModelPackage, folder: Path, order: Order, precision: Precision | None, scheduler: Scheduler
+) -> Manifest:
     """All stages, in `folder`."""
     order.done(0)
-    lowered = lower_package(package, order.target)
+    lowered = lower_package(package, order.target, scheduler)
+    if isinstance(scheduler, Tuner):
+        lowered.program.notes.extend(scheduler.notes())
     order.done(1)
     _write(package, lowered, folder, order.target)
     natives = load_natives(folder, lowered.program.entries)
@@ -62,7 +79,7 @@ def _build(package: ModelPackage, folder: Path, order: Order) -> Manifest:
     order.done(3)
     engines = [_choose(package, lowered, natives, batch, order.measure) for batch in order.buckets]
     order.done(4)
-    manifest = _manifest(package, lowered, order, engines, parity, hashes(folder))
+    manifest = _manifest(package, lowered, order, engines, parity, hashes(folder), precision)
     write_manifest(folder, manifest, order.key)
     check_answers(package, folder, order.key)
     order.done(5)
@@ -104,6 +121,7 @@ def _manifest(
     engines: Sequence[Bucket],
     parity: Parity,
     files: dict[str, str],
+    precision: Precision | None,
 ) -> Manifest:
     info = package.info
     return Manifest(
@@ -123,5 +141,6 @@ def _manifest(
         entries=lowered.program.entries,
         run_id=info.run_id,
         git_commit=info.git_commit,
+        precision=precision,
         notes=tuple(lowered.program.notes),
     )

@@ -10,6 +10,7 @@ from bottega.compile import network, tree_kernels, tree_onnx
 from bottega.compile.functions import add_functions
 from bottega.compile.manifest import Bucket
 from bottega.compile.program import Program
+from bottega.compile.schedule import Scheduler, schedule
 from bottega.compile.target import Target
 from bottega.compile.xgboost_trees import read_xgboost
 from bottega.errors import InvalidData, InvalidInput, Unsupported
@@ -48,7 +49,7 @@ def load_package(folder: Path) -> ModelPackage:
     return package
 
 
-def lower_package(package: ModelPackage, target: Target) -> Lowered:
+def lower_package(package: ModelPackage, target: Target, scheduler: Scheduler = schedule) -> Lowered:
     """Lower the model and the plan's functions.
 
     A network with an operator that TVM lacks stays with ONNX Runtime, and the program's notes say so. Raises
@@ -67,7 +68,7 @@ def lower_package(package: ModelPackage, target: Target) -> Lowered:
         tree_kernels.add_trees(program, ensemble)
         return Lowered(program, tree_onnx.to_onnx(ensemble), "trees")
     try:
-        network.add_network(program, package.model, width, target)
+        network.add_network(program, package.model, width, target, scheduler)
     except Unsupported as error:
         program.notes.append(f"The network runs on ONNX Runtime: {error.what}")
         return Lowered(program, package.model, "network", native=False)

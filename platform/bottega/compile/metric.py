@@ -30,9 +30,9 @@ class Metric:
 
 
 def mean_abs_error(label: np.ndarray, unit: str = "", output: str | None = None) -> Metric:
-    """Of a regression: `label` (rows,), in `unit`."""
-    name = f"mae_{unit}" if unit else "mae"
-    return Metric(name, lambda outputs: float(np.abs(_column(outputs, output) - label).mean()))
+    """Of a regression: `label` (rows,), in `unit`; NaN where it is not known."""
+    name, known = f"mae_{unit}" if unit else "mae", ~np.isnan(label)
+    return Metric(name, lambda outputs: float(np.abs(_column(outputs, output) - label)[known].mean()))
 
 
 def accuracy(label: np.ndarray, output: str | None = None) -> Metric:

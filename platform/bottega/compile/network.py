@@ -25,7 +25,7 @@ def entry(size: int) -> str:
     return f"network_{size}"
 
 
-def add_network(program: Program, model: bytes, width: int, target: Target) -> None:
+def add_network(program: Program, model: bytes, width: int, target: Target, scheduler: Scheduler = schedule) -> None:
     """Add the network at every size.
 
     Raises InvalidData for bytes that are no model, Unsupported where the interface is not one (batch, width) matrix to
@@ -36,7 +36,7 @@ def add_network(program: Program, model: bytes, width: int, target: Target) -> N
     if len(inputs) != 1 or len(outputs) != 1:
         raise Unsupported(f"The network has {len(inputs)} inputs and {len(outputs)} outputs; it must have one of each.")
     for size in SIZES:
-        add_size(program, graph, {inputs[0].name: (size, width)}, size, target)
+        add_size(program, graph, {inputs[0].name: (size, width)}, size, target, scheduler)
 
 
 def add_size(

@@ -23,7 +23,7 @@ from bottega.training.reference import model_function, no_online_store
 from bottega.training.settings import BoostingSettings
 from bottega.training.trace import trace
 
-SAMPLES = 256
+SAMPLES = 512
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Bench:
         git_commit: str,
         samples: Examples,
     ) -> ModelPackage:
-        """The package of a fitted model; `samples` are the rows that parity is checked on."""
+        """The package of a fitted model; `samples` are the rows that parity is checked on, and int8 judged."""
         plan = self.recipe.plan(spec)
         some = np.sort(np.random.default_rng(self.effort.seed).permutation(len(samples))[:SAMPLES])
         drawn = samples.where(some)
@@ -148,6 +148,7 @@ class Bench:
             self.traced(plan),
             drawn.request,
             self.rows(spec, drawn, tables).features,
+            {self.recipe.target.answer: drawn.label},
         )
 
     def traced(self, plan: FeaturePlan) -> dict[str, bytes]:

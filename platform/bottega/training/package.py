@@ -16,6 +16,7 @@ from bottega.features.plan import Columns, FeaturePlan, Tables, load_tables, sav
 from bottega.files import write_json
 
 Kind = Literal["trees", "network"]
+_LABEL = "__label__"
 MODEL_FILE: Mapping[str, str] = {"trees": "model.ubj", "network": "model.onnx"}
 
 
@@ -58,6 +59,8 @@ class ModelPackage:
     samples: Columns = field(default_factory=dict)
     inputs: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """Model inputs of real rows, (samples, features) float32, for parity and measurement."""
+    labels: Columns = field(default_factory=dict)
+    """What the answers of the samples turned out to be, (samples,) each, by answer field; none where nobody knows."""
 
     def save(self, folder: Path) -> None:
         """Write the package into `folder`, which must be empty or absent."""
@@ -66,7 +69,10 @@ class ModelPackage:
         for name, onnx in self.functions.items():
             (folder / "functions" / f"{name}.onnx").write_bytes(onnx)
         save_tables(folder / "tables.npz", self.tables)
-        np.savez_compressed(folder / "samples.npz", allow_pickle=False, __inputs__=self.inputs, **self.samples)
+        labels = {_LABEL + name: label for name, label in self.labels.items()}
+        np.savez_compressed(
+            folder / "samples.npz", allow_pickle=False, __inputs__=self.inputs, **self.samples, **labels
+        )
         write_json(folder / "package.json", self.info)
 
     @classmethod
@@ -76,6 +82,8 @@ class ModelPackage:
         with np.load(folder / "samples.npz", allow_pickle=False) as arrays:
             samples = {name: arrays[name] for name in arrays.files}
         inputs = samples.pop("__inputs__")
+        labels = {name: samples.pop(name) for name in tuple(samples) if name.startswith(_LABEL)}
+        known = {name.removeprefix(_LABEL): label for name, label in labels.items()}
         functions = {path.stem: path.read_bytes() for path in sorted((folder / "functions").glob("*.onnx"))}
         model = (folder / MODEL_FILE[info.kind]).read_bytes()
-        return cls(info, load_tables(folder / "tables.npz"), model, functions, samples, inputs)
+        return cls(info, load_tables(folder / "tables.npz"), model, functions, samples, inputs, known)
