@@ -6,6 +6,7 @@ from typing import Literal
 
 from bottega.features.plan import Online
 from bottega.registry import CHALLENGER
+from bottega.serving.client import UseCaseStatus
 from studio.snapshot import Snapshot
 from studio.words import milliseconds, moment, span
 
@@ -101,6 +102,13 @@ def _compile(found: Snapshot) -> Stage:
     return Stage("Compile", "fine", figure, f"{parity}, version {manifest.version}")
 
 
+def _beside(live: UseCaseStatus) -> str:
+    """The versions beside the champion."""
+    canary, shadow = live.role("canary"), live.role("shadow")
+    text = "" if canary is None else f"; canary: version {canary.version}, {canary.share:.3g} of the requests"
+    return text if shadow is None else f"{text}; shadow: version {shadow.version}"
+
+
 def _serving(found: Snapshot) -> Stage:
     if found.status is None:
         if found.live is None:
@@ -115,7 +123,7 @@ def _serving(found: Snapshot) -> Stage:
         )
     total = live.stages.get("total", {})
     asked = "1 request" if live.requests == 1 else f"{live.requests:,} requests"
-    detail = f"version {live.model_version}, {asked}, {live.rows:,} rows"
+    detail = f"version {live.model_version}, {asked}, {live.rows:,} rows{_beside(live)}"
     if failure:
         return Stage("Serving", "alarm", f"version {live.model_version} stays", failure)
     if "p50_us" not in total:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-_REFERENCE = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(?:@(?P<alias>[a-z]+)|/(?P<version>[1-9][0-9]*))?")
+_REFERENCE = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(?:@(?P<alias>[a-z]+)|[/@](?P<version>[1-9][0-9]*))?")
 _BATCH = 1000
 
 
@@ -122,7 +122,10 @@ class Registry:
         return self.get(f"{usecase}/{int(entry.version)}")
 
     def get(self, reference: str) -> ModelVersion:
-        """The version that `eta@champion`, `eta/3` or `eta` (its champion) names; NotFound says what there is."""
+        """The version that `eta@champion`, `eta/3`, `eta@3` or `eta` (its champion) names.
+
+        Raises NotFound, which says what there is.
+        """
         parsed = _REFERENCE.fullmatch(reference)
         if parsed is None:
             raise InvalidInput(

@@ -241,3 +241,14 @@ def some_rows() -> Callable[[int], Columns]:
         }
 
     return rows
+
+
+@pytest.fixture(scope="session")
+def make_package() -> Callable[[Path], None]:
+    """Saves the package of version 1 in a new folder."""
+
+    def save(folder: Path) -> None:
+        folder.mkdir()
+        package(1.0).save(folder)
+
+    return save

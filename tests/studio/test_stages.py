@@ -10,6 +10,7 @@ from bottega.monitoring.alerts import Alert, Evidence
 from bottega.monitoring.detection import Detection
 from bottega.registry import ModelVersion
 from bottega.serving.client import Status, UseCaseStatus
+from bottega.serving.deployments import RoleStatus
 from bottega.training.package import PackageInfo
 from bottega.training.package import Trained as TrainedOn
 from studio.snapshot import Snapshot
@@ -86,8 +87,10 @@ def test_compile_says_what_the_manifest_says(
     assert (found.state, found.figure, found.detail) == ("fine", figure, detail)
 
 
-def status(failures: dict[str, str], stage: dict[str, float] | None = None) -> Status:
-    usecase = UseCaseStatus(2, 1234, 5678, 0, {"total": stage or {"count": 0}})
+def status(
+    failures: dict[str, str], stage: dict[str, float] | None = None, roles: tuple[RoleStatus, ...] = ()
+) -> Status:
+    usecase = UseCaseStatus(2, 1234, 5678, 0, {"total": stage or {"count": 0}}, list(roles))
     return Status(1, "now", 1.0, not failures, {"eta": usecase}, failures, {})
 
 
@@ -98,6 +101,9 @@ def test_serving_tells_no_server_from_nothing_deployed_and_from_a_failed_swap() 
     fast = by_name(Snapshot("eta", live=2, status=status({}, {"count": 9, "p50_us": 412.0, "p99_us": 12_345.0})))
     assert fast["Serving"].figure == "p50 0.41 ms, p99 12.3 ms"
     assert fast["Serving"].detail == "version 2, 1,234 requests, 5,678 rows"
+    roles = (RoleStatus("champion", 2, 0.9), RoleStatus("canary", 3, 0.1), RoleStatus("shadow", 4, 0.0))
+    tried = by_name(Snapshot("eta", live=2, status=status({}, {"count": 9, "p50_us": 4.0, "p99_us": 5.0}, roles)))
+    assert tried["Serving"].detail.endswith("rows; canary: version 3, 0.1 of the requests; shadow: version 4")
     failed = by_name(Snapshot("eta", live=3, status=status({"eta": "version 3: refused"})))["Serving"]
     assert (failed.state, failed.figure, failed.detail) == ("alarm", "version 2 stays", "version 3: refused")
 

@@ -1,73 +1,184 @@
 """`bottega deploy`: what is live, and how it changes."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bottega.cli.console import JsonOption, WorkspaceOption, open_session, table
+from bottega.cli.console import JsonOption, Session, WorkspaceOption, open_session, table
 from bottega.cli.groups import NameFirst
+from bottega.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from bottega.serving.deployment import Role
 
 app = typer.Typer(
     cls=NameFirst,
-    help="Make a version live: 'bottega deploy eta@champion'; see 'status'; go back with 'rollback'.",
+    help="Make a version live: 'bottega deploy eta@champion'; on trial: 'bottega deploy eta@3 --canary 10%' or "
+    "'--shadow'; see 'status'; 'promote' it or go back with 'rollback'.",
     no_args_is_help=True,
 )
+UseCaseArgument = Annotated[str, typer.Argument(help="Use case, for example eta.")]
+RoleOption = Annotated[str | None, typer.Option("--role", help="champion, canary or shadow.", show_default=False)]
 
 
 @app.command("run", hidden=True)
 def run(
-    reference: Annotated[str, typer.Argument(help="eta, eta@champion, eta@challenger or eta/3.")],
+    reference: Annotated[str, typer.Argument(help="eta, eta@champion, eta@challenger, eta@3 or eta/3.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the history.")] = "deployed by hand",
+    canary: Annotated[
+        str | None,
+        typer.Option("--canary", metavar="SHARE", help="On trial: it answers this share of the requests, such as 10%."),
+    ] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Beside: it is asked what the champion is asked, and never answers.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a compiled version live; a running server switches without dropping a request."""
     from bottega.pipeline.release import deploy_version
-    from bottega.serving.address import read_server
 
     session = open_session(workspace, as_json)
-    change = deploy_version(session.workspace, reference, reason)
-    address = read_server(session.workspace)
-    where = (
-        f"The server on {address.url} answers with it."
-        if address
-        else "No server runs; start one with 'bottega serve'."
-    )
-    session.emit(
-        change, f"{change.usecase} version {change.version} is live (before: {change.before or 'none'}). {where}"
-    )
+    if canary is not None and shadow:
+        raise InvalidInput("A version cannot be canary and shadow at once.", next_step="Deploy it as one of them.")
+    if canary is not None:
+        share = _share(canary)
+        change = deploy_version(session.workspace, reference, reason, "canary", share)
+        said = f"{change.usecase} version {change.version} is the canary, with {share:.3g} of the requests."
+    elif shadow:
+        change = deploy_version(session.workspace, reference, reason, "shadow")
+        said = f"{change.usecase} version {change.version} is the shadow."
+    else:
+        change = deploy_version(session.workspace, reference, reason)
+        said = f"{change.usecase} version {change.version} is live (before: {change.before or 'none'})."
+    session.emit(change, f"{said} {_where(session)}")
 
 
 @app.command()
 def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Show what is live and how it came to be."""
+    """Show what is live in which role, what became of its requests, and how it came to be."""
     from bottega.serving import deployment
     from bottega.serving.address import read_server
+    from bottega.serving.client import Client
 
     session = open_session(workspace, as_json)
     found = deployment.read(session.workspace)
     address = read_server(session.workspace)
-    history = [(f"{c.at:%Y-%m-%d %H:%M:%S}", c.action, c.usecase, str(c.version), c.reason) for c in found.history]
+    roles: dict[str, Any] = {}
+    failures: dict[str, str] = {}
+    if address is not None:
+        with Client.at(address) as client:
+            served = client.status()
+        roles = {name: usecase.roles for name, usecase in served.usecases.items()}
+        failures = served.failures
+    history = [
+        (f"{c.at:%Y-%m-%d %H:%M:%S}", c.action, c.usecase, c.role, str(c.version), str(c.before or ""), c.reason)
+        for c in found.history
+    ]
     session.emit(
-        {"live": found.live, "history": found.history, "server": address.url if address else None},
-        table("live", ("use case", "version"), [(name, str(live.champion)) for name, live in found.live.items()]),
-        table("history (UTC)", ("when", "what", "use case", "version", "why"), history),
+        {
+            "live": found.live,
+            "history": found.history,
+            "server": address.url if address else None,
+            "roles": roles,
+            "failures": failures,
+        },
+        table("live", ("use case", "role", "version", "share", "requests"), _live_rows(found.live, roles)),
+        table("history (UTC)", ("when", "what", "use case", "role", "version", "before", "why"), history),
         f"Server: {address.url if address else 'none runs'}",
+        *(f"{name} does not load: {text}" for name, text in failures.items()),
     )
 
 
 @app.command()
-def rollback(
-    usecase: Annotated[str, typer.Argument(help="Use case, for example eta.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the history.")] = "rolled back by hand",
+def promote(
+    usecase: UseCaseArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the history.")] = "promoted by hand",
+    role: RoleOption = "canary",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the version before the present one live again."""
+    """Make the canary, or with --role the shadow, the champion; the server's evidence goes into the history."""
+    from bottega.pipeline.release import wait_until_live
+    from bottega.serving import deployment
+    from bottega.serving.address import read_server
+    from bottega.serving.client import Client
+
+    session = open_session(workspace, as_json)
+    chosen = _role(role or "canary")
+    evidence: dict[str, Any] = {}
+    address = read_server(session.workspace)
+    if address is not None:
+        with Client.at(address) as client:
+            served = client.status().usecases.get(usecase)
+        found = None if served is None else served.role(chosen)
+        evidence = {} if found is None else {"counts": found.counts, "comparison": found.comparison}
+    change = deployment.promote(session.workspace, usecase, reason, chosen, evidence=evidence)
+    wait_until_live(session.workspace, usecase, change.version)
+    session.emit(change, f"{usecase} version {change.version} is the champion (before: {change.before}).")
+
+
+@app.command()
+def rollback(
+    usecase: UseCaseArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the history.")] = "rolled back by hand",
+    role: RoleOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back the canary where there is one, else the champion, for the one before it; --role says which."""
     from bottega.pipeline.release import wait_until_live
     from bottega.serving import deployment
 
     session = open_session(workspace, as_json)
-    change = deployment.rollback(session.workspace, usecase, reason)
+    change = deployment.rollback(session.workspace, usecase, reason, None if role is None else _role(role))
     wait_until_live(session.workspace, usecase, change.version)
-    session.emit(change, f"{usecase} version {change.version} is live again (before: {change.before}).")
+    if change.role == "champion":
+        said = f"{usecase} version {change.version} is live again (before: {change.before})."
+    else:
+        said = f"{usecase} version {change.before} is no {change.role} any more; version {change.version} is live."
+    session.emit(change, said)
+
+
+def _share(text: str) -> float:
+    """A share between 0 and 1 from a percentage."""
+    try:
+        percent = float(text.strip().removesuffix("%"))
+    except ValueError:
+        percent = 0.0
+    if not 0 < percent <= 100:
+        raise InvalidInput(
+            f"The canary's share is {text!r}; it is over 0 and up to 100 percent.", next_step="Give for example 10%."
+        )
+    return percent / 100
+
+
+def _role(text: str) -> "Role":
+    from bottega.serving.deployment import ROLES
+
+    if text not in ROLES:
+        raise InvalidInput(f"{text!r} is no role.", next_step=f"Roles are {', '.join(ROLES)}.")
+    return text
+
+
+def _where(session: Session) -> str:
+    from bottega.serving.address import read_server
+
+    address = read_server(session.workspace)
+    return f"The server on {address.url} has it." if address else "No server runs; start one with 'bottega serve'."
+
+
+def _live_rows(live: dict[str, Any], roles: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Use case, role, version, share of the requests, and counts where a server runs."""
+    rows: list[tuple[str, ...]] = []
+    for name, found in live.items():
+        share = found.canary.share if found.canary is not None else 0.0
+        shares = {"champion": 1 - share, "canary": share, "shadow": 0.0}
+        served = {status.role: status for status in roles.get(name, ())}
+        for role, part in shares.items():
+            version = found.version(role)
+            if version is not None:
+                counts = served[role].counts if role in served else {}
+                told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+                rows.append((name, role, str(version), f"{100 * part:.3g} %", told))
+    return rows

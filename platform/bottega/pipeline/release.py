@@ -47,20 +47,35 @@ def compile_version(
     )
 
 
-def deploy_version(workspace: Workspace, reference: str, reason: str) -> deployment.Change:
-    """Make a compiled version the live one; a running server is waited for until it answers with it.
+def deploy_version(
+    workspace: Workspace,
+    reference: str,
+    reason: str,
+    role: deployment.Role = "champion",
+    share: float = 0.1,
+) -> deployment.Change:
+    """Make a compiled version the champion, the canary with a `share` of the requests, or the shadow.
 
-    Raises NotFound where the version is not compiled, Unavailable where the server does not take it.
+    A running server is waited for until the version stands there. Raises NotFound where it is not compiled, Unavailable
+    where the server does not take it.
     """
     found = Registry(workspace).get(reference)
     _check_compiled(workspace, found)
-    change = deployment.deploy(workspace, found.name, found.version, reason)
-    wait_until_live(workspace, found.name, found.version)
+    match role:
+        case "champion":
+            change = deployment.deploy(workspace, found.name, found.version, reason)
+        case "canary":
+            change = deployment.try_canary(workspace, found.name, found.version, share, reason)
+        case "shadow":
+            change = deployment.try_shadow(workspace, found.name, found.version, reason)
+    wait_until_live(workspace, found.name, found.version, role)
     return change
 
 
-def wait_until_live(workspace: Workspace, usecase: str, version: int, timeout_s: float = 20.0) -> bool:
-    """Wait until the running server answers with a version; False where no server runs."""
+def wait_until_live(
+    workspace: Workspace, usecase: str, version: int, role: deployment.Role = "champion", timeout_s: float = 20.0
+) -> bool:
+    """Wait until a version stands in its role in the running server; False where no server runs."""
     if read_server(workspace) is None:
         return False
     deadline = time.monotonic() + timeout_s
@@ -68,13 +83,14 @@ def wait_until_live(workspace: Workspace, usecase: str, version: int, timeout_s:
         while time.monotonic() < deadline:
             status = client.status()
             live = status.usecases.get(usecase)
-            if live is not None and live.model_version == version:
+            found = None if live is None else live.role(role)
+            if found is not None and found.version == version:
                 return True
             if usecase in status.failures:
-                raise Unavailable(f"The server keeps its old version of {usecase}: {status.failures[usecase]}")
+                raise Unavailable(f"The server goes on with what it had of {usecase}: {status.failures[usecase]}")
             time.sleep(0.05)
     raise Unavailable(
-        f"The server did not switch {usecase} to version {version} in {timeout_s:g} s.",
+        f"The server did not make version {version} the {role} of {usecase} in {timeout_s:g} s.",
         next_step="See 'bottega deploy status'.",
     )
 

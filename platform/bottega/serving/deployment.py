@@ -7,11 +7,12 @@ from typing import Any, Literal
 import msgspec
 
 from bottega.errors import Conflict, InvalidInput, NotFound
-from bottega.serving.deployments import Canary, Change, Deployments, Live, Role, locked, read, versions, write
+from bottega.serving.deployments import ROLES, Canary, Change, Deployments, Live, Role, locked, read, versions, write
 from bottega.serving.protocol import check_name
 from bottega.workspace import Workspace
 
 __all__ = [
+    "ROLES",
     "Canary",
     "Change",
     "Deployments",

@@ -22,6 +22,7 @@ FORMAT = 2
 """1 had no canary and no shadow: a file of it reads as a champion with its predecessors."""
 
 Role = Literal["champion", "canary", "shadow"]
+ROLES: tuple[Role, ...] = ("champion", "canary", "shadow")
 
 
 class Canary(msgspec.Struct, frozen=True):
