@@ -84,6 +84,73 @@ def test_a_file_becomes_the_next_version_under_its_name(model: Path, tmp_path: P
     assert artifact.run({"x": x, "place": place})["y"].shape == (11, 4)
 
 
+WIDE = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[n, 24] x) => (float[n, 1] y) {
+    hidden = MatMul(x, weights)
+    active = Relu(hidden)
+    y = ReduceSum <keepdims: int = 1> (active, axis)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that is worth int8, `wide.onnx`, and its rows with labels, `rows.npz`."""
+    random, folder = np.random.default_rng(2), tmp_path_factory.mktemp("wide")
+    weights, rows = (random.standard_normal(shape).astype(np.float32) for shape in ((24, 32), (200, 24)))
+    parsed = onnx.parser.parse_model(WIDE)
+    for name, array in (("weights", weights), ("axis", np.array([1]))):
+        parsed.graph.initializer.append(numpy_helper.from_array(array, name))
+    (folder / "wide.onnx").write_bytes(parsed.SerializeToString())
+    label = np.maximum(rows @ weights, 0).sum(1) + random.normal(0, 3, len(rows))
+    np.savez(folder / "rows.npz", x=rows, label=label)
+    np.savez(folder / "bare.npz", x=rows)
+    (folder / "broken.npz").write_bytes(b"no archive")
+    return folder
+
+
+def test_a_file_in_int8_says_what_it_costs(wide: Path, tmp_path: Path, run: Callable[..., Said]) -> None:
+    options = ["--buckets", "4", "--precision", "int8", "--calibration", wide / "rows.npz", "--metric", "mae"]
+    said = run(wide / "wide.onnx", *options, "--max-loss", "0.05")
+    assert said.code == 0, said.error
+    assert "int8: mae " in said.out
+    workspace = Workspace.open(tmp_path / "workspace")
+    artifact = Artifact.load(workspace.repository / "wide" / "1", workspace.signing_key())
+    precision = artifact.manifest.precision
+    assert precision is not None and precision.rows == 100 and 2 < precision.metric_float < 3.5
+    with np.load(wide / "rows.npz") as rows:
+        error = np.abs(artifact.run({"x": rows["x"][1::2]})["y"][:, 0] - rows["label"][1::2]).mean()
+    assert error == pytest.approx(precision.metric_quantised, rel=1e-2)
+
+
+def test_tuning_leaves_a_database_and_a_verdict(wide: Path, tmp_path: Path, run: Callable[..., Said]) -> None:
+    said = run(wide / "wide.onnx", "--buckets", "4", "--tune", "1")
+    assert said.code == 0, said.error
+    assert "Tuning " in said.out
+    assert list((tmp_path / "workspace" / "tuning").glob("*/records.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--precision", "int4"], 2, "'int4' is no precision"),
+        (["--precision", "int8"], 2, "--calibration"),
+        (["--precision", "int8", "--calibration", "broken.npz"], 2, "no .npz file"),
+        (["--precision", "int8", "--calibration", "rows.npz", "--metric", "mse"], 2, "mae, accuracy, auc, hit@10"),
+        (["--precision", "int8", "--calibration", "bare.npz", "--metric", "mae"], 2, "needs labels"),
+        (["--precision", "int8", "--calibration", "bare.npz", "--max-loss", "1e-9"], 1, "costs more"),
+    ],
+)
+def test_int8_that_is_refused(
+    options: list[str], code: int, says: str, wide: Path, tmp_path: Path, run: Callable[..., Said]
+) -> None:
+    done = run(wide / "wide.onnx", *(str(wide / text) if text.endswith(".npz") else text for text in options))
+    assert done.code == code, done.error
+    assert says in done.error
+    assert not (tmp_path / "workspace" / "repository").exists()
+
+
 def test_the_stages_explained(model: Path, tmp_path: Path, run: Callable[..., Said]) -> None:
     said = run(model, "--explain", "--json")
     assert said.code == 0, said.error

@@ -1,7 +1,7 @@
 """`bottega compile`: from a registered version, or a model file, to native code that is checked and measured."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BUCKETS = "1,4,16,64,256"
 EXPLAINED_ROWS = 16
+PRECISIONS = ("fp32", "int8")
 
 
 def compile_model(
@@ -29,8 +30,20 @@ def compile_model(
     buckets: Annotated[
         str, typer.Option("--buckets", help="Batch sizes with code of their own; larger batches are cut.")
     ] = BUCKETS,
-    precision: Annotated[str, typer.Option("--precision", help="Of a network's products: fp32.")] = "fp32",
-    tune: Annotated[int, typer.Option("--tune", min=0, help="Trials of a search for better schedules.")] = 0,
+    precision: Annotated[str, typer.Option("--precision", help="Of a network's products: fp32 or int8.")] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="int8 of a file: a .npz of rows, an array for each input, and `label`."),
+    ] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", help="int8 of a file: mae, accuracy, auc, hit@10; default: distance from fp32.")
+    ] = "",
+    max_loss: Annotated[
+        float, typer.Option("--max-loss", help="int8 is refused where the metric loses more; 0.01 is one per cent.")
+    ] = 0.01,
+    tune: Annotated[
+        int, typer.Option("--tune", min=0, help="Candidates that a search may try for each of the heaviest kernels.")
+    ] = 0,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the code of each stage instead: what was fused, tiled, assembled.")
     ] = False,
@@ -39,16 +52,28 @@ def compile_model(
 ) -> None:
     """Compile a model to native code, check parity, measure it against ONNX Runtime on this machine."""
     sizes, chosen = _sizes(buckets), _target(target)
-    if precision != "fp32":
-        raise Unsupported(f"The precision {precision!r} is not built yet.", next_step="Give --precision fp32.")
-    if tune:
-        raise Unsupported("Tuning is not built yet.", next_step="Leave --tune out.")
+    if precision not in PRECISIONS:
+        raise Unsupported(f"{precision!r} is no precision on a CPU.", next_step=f"Choose of {', '.join(PRECISIONS)}.")
     session = open_session(workspace, as_json)
     if explain:
         batch = EXPLAINED_ROWS if buckets == BUCKETS else sizes[0]
         _explain(session, reference, batch, chosen)
         return
-    _compile(session, reference, out, sizes, chosen)
+    asked = {"target": chosen, "bound": max_loss, "trials": tune}
+    _compile(session, reference, out, sizes, _as_int8(reference, asked, calibration, metric, precision == "int8"))
+
+
+def _as_int8(
+    reference: str, asked: dict[str, object], calibration: Path | None, metric: str, int8: bool
+) -> dict[str, object]:
+    """What is asked, with what makes it int8: a registered version brings its own rows, a file needs some."""
+    from bottega.pipeline.model_files import is_model_file
+
+    if not is_model_file(reference):
+        return asked | {"int8": int8}
+    if int8 and calibration is None:
+        raise InvalidInput("int8 needs rows of the model's inputs.", next_step="Give --calibration ROWS.npz.")
+    return asked | ({"calibration": calibration, "metric": metric} if int8 else {})
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -75,16 +100,17 @@ def _explain(session: Session, reference: str, batch: int, target: "Target") -> 
     session.emit(stages, "\n\n".join(f"# {name}\n{text}" for name, text in stages.items()).replace("[", r"\["))
 
 
-def _compile(session: Session, reference: str, out: Path | None, sizes: tuple[int, ...], target: "Target") -> None:
+def _compile(session: Session, reference: str, out: Path | None, sizes: tuple[int, ...], asked: dict[str, Any]) -> None:
     from bottega.pipeline.model_files import compile_file, is_model_file
     from bottega.pipeline.release import compile_version
 
     with session.progress() as progress:
         if is_model_file(reference):
-            out, found = compile_file(session.workspace, Path(reference), out, sizes, progress, target=target)
+            out, found = compile_file(session.workspace, Path(reference), out, sizes, progress, **asked)
         else:
-            found = compile_version(session.workspace, reference, sizes, progress, out=out, target=target)
-    session.emit(found, _engines(found), *_tensors(found), *found.notes, _summary(found), _next(found, out))
+            found = compile_version(session.workspace, reference, sizes, progress, out=out, **asked)
+    lines = [*_tensors(found), *found.notes, *_cost(found), _summary(found), _next(found, out)]
+    session.emit(found, _engines(found), *lines)
 
 
 def _engines(found: "Manifest"):  # type: ignore[no-untyped-def]  # rich is imported by the console
@@ -104,6 +130,18 @@ def _tensors(found: "Manifest") -> list[str]:
             missing = ", NaN where missing" if tensor.missing else ""
             lines.append(f"{way}: {tensor.name} {tensor.datatype} ({shape}){ids}{missing}".replace("[", r"\["))
     return lines
+
+
+def _cost(found: "Manifest") -> list[str]:
+    """What int8 costs, in a line."""
+    cost = found.precision
+    if cost is None:
+        return []
+    kept = f", {len(cost.kept)} kept in fp32" if cost.kept else ""
+    return [
+        f"{cost.kind}: {cost.metric} {cost.metric_float:.5g} in fp32, {cost.metric_quantised:.5g} in {cost.kind}, "
+        f"a loss of {cost.loss:.2%} on {cost.rows:,} rows; {len(cost.quantised)} layers{kept}."
+    ]
 
 
 def _summary(found: "Manifest") -> str:

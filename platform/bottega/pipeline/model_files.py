@@ -7,10 +7,13 @@ from bottega.compile.explain import explain_plain
 from bottega.compile.manifest import Manifest
 from bottega.compile.order import BUCKETS
 from bottega.compile.plain_build import build_plain
+from bottega.compile.quantise import BOUND
 from bottega.compile.target import Target
 from bottega.compile.trees import Ensemble
 from bottega.compile.xgboost_trees import read_xgboost
-from bottega.errors import InvalidData, InvalidInput
+from bottega.errors import InvalidData, InvalidInput, Unsupported
+from bottega.pipeline.calibration import quantise_file
+from bottega.pipeline.release import scheduler_for
 from bottega.progress import Progress, silent
 from bottega.serving.deployment import versions
 from bottega.serving.protocol import check_name
@@ -42,12 +45,23 @@ def compile_file(
     progress: Progress = silent,
     *,
     target: Target | None = None,
+    calibration: Path | None = None,
+    metric: str = "",
+    bound: float = BOUND,
+    trials: int = 0,
 ) -> tuple[Path, Manifest]:
     """Compile a model file into `out`, or as the next version under its own name into the workspace's repository.
 
-    Raises InvalidData for a file that is no model, IntegrityError where native code disagrees with ONNX Runtime.
+    With `calibration`, a file of rows, the model becomes one in int8, judged by `metric` and refused where it loses
+    more than `bound`; `trials` is what a search may spend on each heavy kernel. Raises InvalidData for a file that is
+    no model, GateFailed where int8 costs more, IntegrityError where native code disagrees with ONNX Runtime.
     """
-    source = read_model(path)
+    source, precision = read_model(path), None
+    if calibration is not None:
+        if not isinstance(source, bytes):
+            raise Unsupported("Only networks are quantised; trees compare, and do not multiply.", next_step="Use fp32.")
+        quantised = quantise_file(source, calibration, metric, bound, progress)
+        source, precision = quantised.model, quantised.precision
     if out is None:
         name = check_name(path.stem, "model")
         out = workspace.repository / name / str(max(versions(workspace, name), default=0) + 1)
@@ -61,6 +75,8 @@ def compile_file(
         key=workspace.signing_key(),
         buckets=buckets,
         target=target,
+        precision=precision,
+        scheduler=scheduler_for(workspace, trials, progress),
         progress=progress,
     )
     return out, manifest

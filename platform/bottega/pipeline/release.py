@@ -8,8 +8,11 @@ from bottega.compile.build import build_artifact
 from bottega.compile.explain import explain
 from bottega.compile.manifest import MANIFEST, Manifest, read_manifest
 from bottega.compile.order import BUCKETS
+from bottega.compile.quantise import BOUND
+from bottega.compile.schedule import Scheduler, schedule
 from bottega.compile.target import Target
-from bottega.errors import NotFound, Unavailable
+from bottega.compile.tune import Tuner
+from bottega.errors import Conflict, NotFound, Unavailable
 from bottega.progress import Progress, silent
 from bottega.registry import ModelVersion, Registry
 from bottega.serving import deployment
@@ -26,15 +29,23 @@ def compile_version(
     *,
     out: Path | None = None,
     target: Target | None = None,
+    int8: bool = False,
+    bound: float = BOUND,
+    trials: int = 0,
 ) -> Manifest:
     """Compile a registered version (`eta@champion`, `eta/3`) into `out`, or into the workspace's repository, or read
     what is there. Only what is in the repository can be deployed.
 
-    Raises NotFound for an unknown reference, IntegrityError where the compiled module disagrees with its reference.
+    With `int8` a network is quantised, at a loss of at most `bound` of its metric; `trials` is what a search may spend
+    on each heavy kernel. Raises NotFound for an unknown reference, Conflict where the repository holds the version
+    without what is asked, GateFailed where int8 costs more, IntegrityError where the compiled module disagrees with its
+    reference.
     """
     found = Registry(workspace).get(reference)
     folder = out or workspace.repository / found.name / str(found.version)
     if out is None and (folder / MANIFEST).exists():
+        if int8 or trials:
+            raise Conflict(f"{folder} exists.", next_step="Name another folder with --out, or register a new version.")
         return read_manifest(folder, workspace.signing_key())
     return build_artifact(
         found.folder,
@@ -43,8 +54,16 @@ def compile_version(
         key=workspace.signing_key(),
         buckets=buckets,
         target=target,
+        int8=int8,
+        bound=bound,
+        scheduler=scheduler_for(workspace, trials, progress),
         progress=progress,
     )
+
+
+def scheduler_for(workspace: Workspace, trials: int, progress: Progress) -> Scheduler:
+    """The rules, or with `trials` a tuner that keeps what it finds in the workspace."""
+    return Tuner(workspace.tuning, trials, progress=progress) if trials else schedule
 
 
 def deploy_version(
