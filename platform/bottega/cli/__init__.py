@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from bottega import __version__
+from bottega.cli.batch import batch
 from bottega.cli.compile import compile_model
 from bottega.cli.data import app as data
 from bottega.cli.demo import demo, doctor
@@ -40,6 +41,7 @@ app.command("compile")(compile_model)
 app.add_typer(deploy, name="deploy")
 app.command("serve")(serve)
 app.command("predict")(predict)
+app.command("batch")(batch)
 app.add_typer(monitor, name="monitor")
 app.command("studio")(studio)
 app.add_typer(lab, name="lab")
