@@ -5,8 +5,12 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 
+import msgspec
+import numpy as np
 import pytest
 
+from bottega.compile.manifest import Manifest, hashes, write_manifest
+from bottega.compile.recorded import RECORDED
 from bottega.errors import NotFound, Unavailable
 from bottega.serving import deployment
 from bottega.serving.live import LiveEndpoints
@@ -72,3 +76,19 @@ def test_an_artefact_of_another_workspace_is_not_loaded(fresh: Fresh) -> None:
     assert not live.ready
     with pytest.raises(Unavailable, match=r"version 1: .*signature"):
         live.get("eta")
+
+
+def test_a_version_that_answers_otherwise_than_when_it_was_built_does_not_go_live(fresh: Fresh) -> None:
+    workspace = fresh()
+    folder, key = workspace.repository / "eta" / "2", workspace.signing_key()
+    with np.load(folder / RECORDED) as recorded:
+        kept = dict(recorded)
+    np.savez(folder / RECORDED, features=kept["features"], prediction=kept["prediction"] * np.float32(1.001))
+    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    write_manifest(folder, msgspec.structs.replace(manifest, files=hashes(folder)), key)  # signed, and wrong
+    live = LiveEndpoints(workspace, Metrics())
+    asyncio.run(live.refresh())
+    deployment.deploy(workspace, "eta", 2, "try it")
+    asyncio.run(live.refresh())
+    assert live.endpoints["eta"].version == 1
+    assert "when it was built" in live.failures["eta"]

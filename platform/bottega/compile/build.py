@@ -22,6 +22,7 @@ from bottega.compile.order import BUCKETS, Order, check_free, whole_or_none
 from bottega.compile.precision import Precision
 from bottega.compile.quantise import BOUND
 from bottega.compile.quantised_package import quantise_package
+from bottega.compile.recorded import record
 from bottega.compile.runtime import CONSTANTS, KERNELS, REFERENCE, TABLES, load_natives
 from bottega.compile.schedule import Scheduler, schedule
 from bottega.compile.target import Target, for_integers
@@ -79,6 +80,8 @@ def _build(
     order.done(3)
     engines = [_choose(package, lowered, natives, batch, order.measure) for batch in order.buckets]
     order.done(4)
+    model = Model(package.info.plan, engines, natives, lambda: onnx_engine.model(lowered.onnx))
+    record(folder, model, package.inputs)
     manifest = _manifest(package, lowered, order, engines, parity, hashes(folder), precision)
     write_manifest(folder, manifest, order.key)
     check_answers(package, folder, order.key)

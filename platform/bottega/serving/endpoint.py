@@ -7,6 +7,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from bottega.compile.recorded import check_recorded
 from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidInput, TooLarge
 from bottega.features.plan import Columns, External, ExternalRead, FeaturePlan, OnlineRead, Tables, check_request
@@ -54,8 +55,12 @@ class Endpoint:
         read_external: ExternalRead,
         metrics: Metrics,
     ) -> "Endpoint":
-        """Load an artefact and run it once in each way and size, so that the first client waits for nothing."""
+        """Load an artefact, run it once in each way and size, so that the first client waits for nothing, and check it.
+
+        Raises IntegrityError where it is not what was signed, or does not answer as it did when it was built.
+        """
         endpoint = cls(Artifact.load(folder, key, read_online, read_external), usecase, version, metrics)
+        check_recorded(folder, endpoint.artifact.manifest, endpoint.artifact.predict_raw)
         endpoint.warm()
         return endpoint
 
