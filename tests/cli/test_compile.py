@@ -13,7 +13,10 @@ import pytest
 from onnx import numpy_helper
 
 from bottega.cli import main
+from bottega.compile.cuda_toolkit import find_toolkit
 from bottega.compile.runtime import Artifact
+from bottega.errors import Unsupported
+from bottega.training.ensembles import export_ensemble
 from bottega.workspace import Workspace
 
 PICTURE = """
@@ -165,6 +168,34 @@ def test_the_stages_explained(model: Path, tmp_path: Path, run: Callable[..., Sa
     assert "network_16" in stages["assembly"]
 
 
+def test_a_forest_of_scikit_learn(tmp_path: Path, run: Callable[..., Said]) -> None:
+    from sklearn.ensemble import RandomForestRegressor
+
+    random = np.random.default_rng(5)
+    features = random.standard_normal((400, 6)).astype(np.float32)
+    forest = RandomForestRegressor(8, max_depth=5, random_state=0).fit(features, features[:, 0] * features[:, 1])
+    (tmp_path / "forest.npz").write_bytes(export_ensemble(forest))
+    said = run("forest.npz", "--buckets", "1,64")
+    assert said.code == 0, said.error
+    assert "features FP32 (batch, 6), NaN where missing" in said.out
+    workspace = Workspace.open(tmp_path / "workspace")
+    artifact = Artifact.load(workspace.repository / "forest" / "1", workspace.signing_key())
+    answer = artifact.run({"features": features})["prediction"][:, 0]
+    np.testing.assert_allclose(answer, forest.predict(features), rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_for_a_gpu(model: Path, run: Callable[..., Said]) -> None:
+    try:
+        find_toolkit()
+    except Unsupported as reason:
+        pytest.skip(str(reason))
+    said = run(model, "--target", "cuda:sm_90", "--precision", "fp16", "--buckets", "2", "--out", "gpu", "--json")
+    assert said.code == 0, said.error
+    found = json.loads(said.out)
+    assert (found["arch"], found["precision"]) == ("sm_90", "fp16")
+    assert [bucket["batch"] for bucket in found["buckets"]] == [2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -174,6 +205,11 @@ def test_the_stages_explained(model: Path, tmp_path: Path, run: Callable[..., Sa
         (["MODEL", "--target", "gpu"], 2, "'gpu' is no target"),
         (["MODEL", "--target", "cpu:i386"], 2, "'i386' is no CPU level"),
         (["MODEL", "--out", "."], 1, "exists"),
+        (["eta@champion", "--target", "cuda", "--out", "gpu"], 2, "Give an .onnx file, and --out"),
+        (["MODEL", "--target", "cuda"], 2, "Give an .onnx file, and --out"),
+        (["MODEL", "--target", "cuda", "--precision", "int8", "--out", "gpu"], 2, "Give fp32 or fp16"),
+        (["MODEL", "--target", "cuda:sm_1", "--out", "gpu"], 2, "'sm_1' is no GPU architecture"),
+        (["cut.npz"], 2, "no tree ensemble"),
         (["cut.onnx"], 2, "not readable as ONNX"),
         (["cut.ubj"], 2, "UBJSON"),
     ],
@@ -181,7 +217,7 @@ def test_the_stages_explained(model: Path, tmp_path: Path, run: Callable[..., Sa
 def test_wrong_uses_get_one_line(
     arguments: list[str], code: int, says: str, model: Path, tmp_path: Path, run: Callable[..., Said]
 ) -> None:
-    for name in ("cut.onnx", "cut.ubj"):
+    for name in ("cut.onnx", "cut.ubj", "cut.npz"):
         (tmp_path / name).write_bytes(model.read_bytes()[:100])
     done = run(*(str(model) if argument == "MODEL" else argument for argument in arguments))
     assert done.code == code, done.error

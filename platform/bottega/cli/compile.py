@@ -19,18 +19,20 @@ PRECISIONS = ("fp32", "int8")
 
 def compile_model(
     reference: Annotated[
-        str, typer.Argument(help="eta@champion, eta/3, or a file: .onnx, XGBoost's .ubj or .json.", metavar="MODEL")
+        str, typer.Argument(help="eta@champion, eta/3, or a file: .onnx, .ubj, .json, .npz.", metavar="MODEL")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder for the artefact; default: the workspace's repository.")
     ] = None,
     target: Annotated[
-        str, typer.Option("--target", help="cpu is this machine; cpu:x86-64-v3 a level to ship.")
+        str, typer.Option("--target", help="cpu is this machine; cpu:x86-64-v3 a level to ship; cuda, or cuda:sm_90.")
     ] = "cpu",
     buckets: Annotated[
         str, typer.Option("--buckets", help="Batch sizes with code of their own; larger batches are cut.")
     ] = BUCKETS,
-    precision: Annotated[str, typer.Option("--precision", help="Of a network's products: fp32 or int8.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of a network's products: fp32; int8 on a CPU; fp16 on a GPU.")
+    ] = "fp32",
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="int8 of a file: a .npz of rows, an array for each input, and `label`."),
@@ -51,7 +53,11 @@ def compile_model(
     as_json: JsonOption = False,
 ) -> None:
     """Compile a model to native code, check parity, measure it against ONNX Runtime on this machine."""
-    sizes, chosen = _sizes(buckets), _target(target)
+    sizes, (kind, _, architecture) = _sizes(buckets), target.partition(":")
+    if kind == "cuda":
+        _compile_for_gpu(open_session(workspace, as_json), reference, out, sizes, precision, architecture)
+        return
+    chosen = _target(target)
     if precision not in PRECISIONS:
         raise Unsupported(f"{precision!r} is no precision on a CPU.", next_step=f"Choose of {', '.join(PRECISIONS)}.")
     session = open_session(workspace, as_json)
@@ -111,6 +117,22 @@ def _compile(session: Session, reference: str, out: Path | None, sizes: tuple[in
             found = compile_version(session.workspace, reference, sizes, progress, out=out, **asked)
     lines = [*_tensors(found), *found.notes, *_cost(found), _summary(found), _next(found, out)]
     session.emit(found, _engines(found), *lines)
+
+
+def _compile_for_gpu(
+    session: Session, reference: str, out: Path | None, sizes: tuple[int, ...], precision: str, architecture: str
+) -> None:
+    """Nothing runs here: the table says what was compiled."""
+    from bottega.pipeline.model_files import compile_file_for_gpu, is_model_file
+
+    if not is_model_file(reference) or out is None:
+        raise InvalidInput("For a GPU a file is compiled into a folder.", next_step="Give an .onnx file, and --out.")
+    with session.progress() as progress:
+        progress("Compiling", 0, 0)
+        found = compile_file_for_gpu(Path(reference), out, sizes, precision, architecture)
+    rows = [(b.batch, b.library, b.kernels, b.tensor_cores, b.flops / 1e6, b.bytes / 1e6) for b in found.buckets]
+    columns = ("batch", "library", "kernels", "on tensor cores", "MFLOP", "MB moved")
+    session.emit(found, table("", columns, rows), f"Written to {out} for {found.arch}, {found.precision}.")
 
 
 def _engines(found: "Manifest"):  # type: ignore[no-untyped-def]  # rich is imported by the console

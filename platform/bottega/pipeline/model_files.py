@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bottega.compile.cuda import ARCH, build_cuda
+from bottega.compile.cuda_artifact import CudaManifest
 from bottega.compile.explain import explain_plain
 from bottega.compile.manifest import Manifest
 from bottega.compile.order import BUCKETS
 from bottega.compile.plain_build import build_plain
 from bottega.compile.quantise import BOUND
 from bottega.compile.target import Target
+from bottega.compile.tree_file import read_arrays
 from bottega.compile.trees import Ensemble
 from bottega.compile.xgboost_trees import read_xgboost
 from bottega.errors import InvalidData, InvalidInput, Unsupported
@@ -19,8 +22,8 @@ from bottega.serving.deployment import versions
 from bottega.serving.protocol import check_name
 from bottega.workspace import Workspace
 
-SUFFIXES = (".onnx", ".ubj", ".json")
-"""ONNX, and XGBoost's two formats."""
+SUFFIXES = (".onnx", ".ubj", ".json", ".npz")
+"""ONNX, XGBoost's two formats, and scikit-learn's ensembles as `bottega.training.ensembles` writes them."""
 
 
 def is_model_file(text: str) -> bool:
@@ -29,12 +32,14 @@ def is_model_file(text: str) -> bool:
 
 
 def read_model(path: Path) -> bytes | Ensemble:
-    """An ONNX model's bytes, or an XGBoost model's trees. Raises InvalidData for a file that cannot be read."""
+    """An ONNX model's bytes, or an ensemble. Raises InvalidData for a file that cannot be read."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidData(f"{path} cannot be read: {error.strerror}.") from None
-    return content if path.suffix == ".onnx" else read_xgboost(content)
+    if path.suffix == ".onnx":
+        return content
+    return read_arrays(content) if path.suffix == ".npz" else read_xgboost(content)
 
 
 def compile_file(
@@ -80,6 +85,23 @@ def compile_file(
         progress=progress,
     )
     return out, manifest
+
+
+def compile_file_for_gpu(
+    path: Path, out: Path, buckets: Sequence[int], precision: str = "fp32", architecture: str = ""
+) -> CudaManifest:
+    """Compile an ONNX file for a GPU into the new folder `out`; it is checked and timed where there is one.
+
+    Raises InvalidInput for a precision or an architecture that is none of a GPU, and what `build_cuda` raises.
+    """
+    source = read_model(path)
+    if isinstance(source, Ensemble):
+        raise Unsupported(f"{path} holds trees.", next_step="Only networks are compiled for a GPU: give an ONNX file.")
+    if precision == "fp16":
+        return build_cuda(source, buckets, "fp16", architecture or ARCH, out)
+    if precision != "fp32":
+        raise InvalidInput(f"The precision {precision!r} is none of a GPU.", next_step="Give fp32 or fp16.")
+    return build_cuda(source, buckets, "fp32", architecture or ARCH, out)
 
 
 def explain_file(path: Path, batch: int, target: Target | None = None) -> dict[str, str]:
