@@ -20,6 +20,7 @@ from bottega.cli.features import app as features
 from bottega.cli.lab import app as lab
 from bottega.cli.model import evaluate, train
 from bottega.cli.monitor import app as monitor
+from bottega.cli.queue import app as queue
 from bottega.cli.registry import app as registry
 from bottega.cli.serve import predict, serve, studio
 from bottega.errors import BottegaError
@@ -42,6 +43,7 @@ app.add_typer(deploy, name="deploy")
 app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("batch")(batch)
+app.add_typer(queue, name="queue")
 app.add_typer(monitor, name="monitor")
 app.command("studio")(studio)
 app.add_typer(lab, name="lab")

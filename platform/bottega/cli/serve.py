@@ -76,7 +76,7 @@ def predict(
     session = open_session(workspace, as_json)
     with Client.from_workspace(session.workspace) as client:
         request = client.describe(usecase)["request"]
-        row = _row(usecase, fields, {field["name"]: field for field in request})
+        row = request_row(usecase, fields, {field["name"]: field for field in request})
         found = client.predict(usecase, [row])
     answer = found.answers[0]
     rows = [
@@ -138,7 +138,7 @@ def studio_command(host: str, port: int, headless: bool) -> list[str]:
     ]
 
 
-def _row(usecase: str, pairs: list[str], known: dict[str, dict[str, Any]]) -> dict[str, object]:
+def request_row(usecase: str, pairs: list[str], known: dict[str, dict[str, Any]]) -> dict[str, object]:
     """The request from FIELD=VALUE texts, typed by the use case's schema."""
     from bottega.times import CITY_TIMEZONE, parse_time
 

@@ -1,6 +1,8 @@
 """A use case's version in this process, without a server."""
 
+from bottega.compile.manifest import read_manifest
 from bottega.errors import NotFound
+from bottega.features.plan import FeaturePlan
 from bottega.serving import deployments
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.live import Services, open_online
@@ -32,3 +34,9 @@ def champion(workspace: Workspace, usecase: str) -> int:
     if check_name(usecase, "use case") not in live:
         raise NotFound(f"No version of {usecase!r} is live.", next_step=f"Live: {', '.join(live) or 'none'}.")
     return live[usecase].champion
+
+
+def read_plan(workspace: Workspace, usecase: str) -> FeaturePlan:
+    """The feature plan of a use case's champion, without loading its model."""
+    folder = workspace.repository / usecase / str(champion(workspace, usecase))
+    return read_manifest(folder, workspace.signing_key()).of_usecase()[0]
