@@ -161,6 +161,12 @@ def test_a_canary_that_hangs_is_answered_by_the_champion(more: Workspace, some_r
         assert {(endpoint.version, role) for endpoint, role, _ in found} == {(1, "champion")}
         assert traffic.trial.counts.late == 40
         assert traffic.trial.guard.failed == 1  # the one that ran; the others only stood in the queue
+        more_asked = [traffic.answer(single(rows, i), (f"id-{i}",)) for i in range(40)]
+        await asyncio.gather(*more_asked)  # fills the queue
+        await asyncio.sleep(0.1)
+        found = [await traffic.answer(single(rows, i), (f"id-{i}",)) for i in range(40)]
+        assert {(endpoint.version, role) for endpoint, role, _ in found} == {(1, "champion")}
+        assert traffic.trial.broken == "errors"  # it hangs, so what finds no room counts as failed
         released.set()
 
     try:

@@ -22,6 +22,8 @@ from bottega.serving.guardrails import LIMITS, REASONS, Guard, Limits, Pair
 
 PATIENCE_S = 1.0
 """How long a client waits for a canary before the champion answers."""
+HUNG = 3
+"""A run that takes so many times the patience hangs."""
 MAX_WAITING = 64
 """Requests; more of them are the champion's."""
 
@@ -33,7 +35,11 @@ class NotANumber(BottegaError):
     """The answer holds NaN or an infinite value."""
 
 
-@dataclass(slots=True)
+class TooLate(BottegaError):
+    """The client has been given the champion's answer by now."""
+
+
+@dataclass(slots=True, eq=False)
 class _Asked:
     """One request on its way: when its run began, and whether it was counted because nobody waits any more."""
 
@@ -72,13 +78,17 @@ class Trial:
         self._names = numeric(champion.plan.answer)
         self.guard = Guard(self._names, limits)
         self._alarm, self._patience_s = alarm, patience_s
-        self._pool = ThreadPoolExecutor(canary.threads or 1, thread_name_prefix="canary")
+        self._threads = canary.threads or 1
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="canary")
         self._waiting = 0
+        self._stalled: list[_Asked] = []  # they run, and nobody waits for them any more
 
     async def ask(self, columns: Columns) -> Columns | None:
         """The canary's answer to checked columns; None where the champion has to answer."""
         if self._waiting >= MAX_WAITING:
             self.counts.overflowed += 1
+            if self._hangs():
+                self._observe(Pair(failed=True))
             return None
         loop = asyncio.get_running_loop()
         asked = _Asked(columns, loop.create_future())
@@ -88,8 +98,7 @@ class Trial:
         try:
             answers = await asked.future
         except Exception as error:  # noqa: BLE001  whatever is wrong with the canary, the champion answers
-            if not isinstance(error, TimeoutError):
-                self.counts.failed += 1
+            self.counts.failed += not isinstance(error, TooLate)
             self.counts.last_error = f"{type(error).__name__}: {error}"[:300]
             return None
         finally:
@@ -106,11 +115,18 @@ class Trial:
         """Nobody waits longer: a failure where it has run for long, bad luck where it only stood in the queue."""
         if asked.future.done():
             return
-        asked.future.set_exception(TimeoutError(f"no answer in {self._patience_s:g} s"))
+        asked.future.set_exception(TooLate(f"There was no answer in {self._patience_s:g} s."))
         self.counts.late += 1
         if asked.began_ns and perf_counter_ns() - asked.began_ns > self._patience_s * 0.5e9:
             asked.counted = True
+            self._stalled.append(asked)
             self._observe(Pair(failed=True))
+
+    def _hangs(self) -> bool:
+        """Whether every thread has been in one run for long: then what finds no room fails, too."""
+        if len(self._stalled) < self._threads:
+            return False
+        return perf_counter_ns() - self._stalled[-1].began_ns > HUNG * self._patience_s * 1e9
 
     def _answer(self, asked: _Asked, loop: asyncio.AbstractEventLoop) -> None:
         """In the thread: the canary, whose answer the client gets at once, then the champion."""
@@ -131,7 +147,9 @@ class Trial:
 
     def _settle(self, asked: _Asked, pair: Pair) -> None:
         self._waiting -= 1
-        if not asked.counted:
+        if asked.counted:
+            self._stalled.remove(asked)
+        else:
             self._observe(pair)
 
     def _observe(self, pair: Pair) -> None:
