@@ -21,6 +21,7 @@ from bottega.compile.cuda_artifact import Precision
 from bottega.compile.lower import SafeTakes, import_onnx
 from bottega.compile.native import llvm_target
 from bottega.compile.target import named
+from bottega.compile.tensor_cores import TensorCores
 
 LARGE = 1024
 """Bytes from which a constant is shared; below, it stands in the code."""
@@ -57,18 +58,20 @@ def lower_cuda(model: onnx.ModelProto, batch: int, precision: Precision, target:
     passes += [transform.LegalizeOps(), transform.AnnotateTIROpPattern(), transform.FoldConstant()]
     passes += [transform.FuseOps(), transform.FuseTIR(), transform.DeadCodeElimination()]
     if gpu:
-        rules = dlight.gpu
-        passes.append(
-            dlight.ApplyDefaultSchedule(
-                rules.Matmul(), rules.GEMV(), rules.Reduction(), rules.GeneralReduction(), rules.Fallback()
-            )
-        )
+        passes.append(_schedules())
     with target:
         module = tvm.transform.Sequential(passes)(import_onnx(at_batch(model, batch)))
     module, weights = share_constants(module)
     called = _called(module)
     products = sum("mma_sync" in module[name].script() for name in called)
     return Lowered(module, weights, len(called), products)
+
+
+def _schedules() -> tvm.transform.Pass:
+    """Gives each kernel the schedule of the first rule that fits it."""
+    gpu = dlight.gpu
+    rules = (TensorCores(), gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
+    return dlight.ApplyDefaultSchedule(*rules)
 
 
 def build_library(lowered: Lowered, target: tvm.target.Target) -> tvm.relax.VMExecutable:
