@@ -1,6 +1,6 @@
 """The reference networks for a GPU: builds a bundle here, without one, and runs it where there is one.
 
-    python benchmarks/gpu.py build OUT     the folder OUT, and OUT.tar.gz to be sent to a machine with a GPU
+    python benchmarks/gpu.py build OUT     the folder OUT, and OUT.tar.xz to be sent to a machine with a GPU
     python OUT/run.py                      there: parity, times and rooflines as rows of JSON
 
 What the rows mean is said by `python OUT/run.py --help`.

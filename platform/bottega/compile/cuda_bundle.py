@@ -4,6 +4,7 @@ The machine needs a GPU with its driver, Python and numpy; no package index, no 
 a folder, and the same packed, small enough to be sent in one piece.
 """
 
+import lzma
 import shutil
 import tarfile
 import tempfile
@@ -51,7 +52,7 @@ def write_bundle(
     The reference's answers to each model's inputs are computed here, by ONNX Runtime. Raises Conflict where `out`
     exists, TooLarge where the packed bundle is over 60 MB, and what `build_cuda` raises.
     """
-    packed = out.with_name(f"{out.name}.tar.gz")
+    packed = out.with_name(f"{out.name}.tar.xz")
     if out.exists() or packed.exists():
         raise Conflict(f"The bundle {out} exists.", next_step="Give a new folder.")
     if not models:
@@ -103,7 +104,9 @@ def _write_model(folder: Path, model: Bundled) -> None:
 
 
 def _pack(folder: Path, packed: Path) -> None:
-    with tarfile.open(packed, "w:gz", compresslevel=6) as archive:
+    """The same weights stand in several files: a window over the whole bundle finds them again."""
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 128 << 20}]
+    with lzma.open(packed, "wb", filters=filters) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
         archive.add(folder, folder.name)
     if (size := packed.stat().st_size) > LIMIT_MB * 1_000_000:
         raise TooLarge(

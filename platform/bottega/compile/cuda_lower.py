@@ -71,7 +71,21 @@ def _schedules() -> tvm.transform.Pass:
     """Gives each kernel the schedule of the first rule that fits it."""
     gpu = dlight.gpu
     rules = (TensorCores(), gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
-    return dlight.ApplyDefaultSchedule(*rules)
+    return dlight.ApplyDefaultSchedule(*map(_Careful, rules))
+
+
+class _Careful(dlight.ScheduleRule):
+    """A rule that leaves a kernel to the next one where it fails: TVM's do on shapes that they were not written for."""
+
+    def __init__(self, rule: dlight.ScheduleRule) -> None:
+        self.rule = rule
+
+    def apply(self, func: tvm.tirx.PrimFunc, target: tvm.target.Target, tunable: bool) -> object:
+        """The rule's schedule, or None where it does not fit."""
+        try:
+            return self.rule.apply(func, target, tunable)
+        except Exception:  # noqa: BLE001  rules fail by assertions, missing attributes and errors of the scheduler
+            return None
 
 
 def build_library(lowered: Lowered, target: tvm.target.Target) -> tvm.relax.VMExecutable:

@@ -6,7 +6,8 @@ TVM's own rule leaves products with a side of 64 or less to ordinary arithmetic,
 never escapes; this one takes every product with sides of at least 16, in tiles no larger than the product.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import s_tir, tirx
@@ -64,8 +65,7 @@ def _sides(traits: Sequence[Any]) -> list[int]:
 
 
 def _tensorize(schedule: s_tir.Schedule, product: Any) -> s_tir.Schedule:
-    from tvm.s_tir.tensor_intrin.cuda import get_wmma_intrin_group  # parses every intrinsic: half a minute
-
+    intrinsics_of = _wmma()
     (rows, columns, length), by_columns = _normalise(schedule, product)
     tile_i, tile_j, strip = _fitting(rows, TILE), _fitting(columns, TILE), _fitting(length, STRIP)
     schedule.pad_einsum(product, [1, tile_i, tile_j, strip])
@@ -89,7 +89,7 @@ def _tensorize(schedule: s_tir.Schedule, product: Any) -> s_tir.Schedule:
 
     for operand in (0, 1):
         _copy_to_shared(schedule, fragments, operand, step, warps_i * warps_j)
-    intrinsics = get_wmma_intrin_group("shared.dyn", "shared", "float16", "float32", trans_b=by_columns)
+    intrinsics = intrinsics_of("shared.dyn", "shared", "float16", "float32", trans_b=by_columns)
     for operand, name in enumerate(("a", "b")):
         loaded = schedule.cache_read(fragments, operand, f"wmma.matrix_{name}")
         schedule.compute_at(loaded, within)
@@ -109,6 +109,16 @@ def _tensorize(schedule: s_tir.Schedule, product: Any) -> s_tir.Schedule:
     schedule.bind(lane, "threadIdx.x")
     schedule.vectorize(vector)
     return schedule
+
+
+def _wmma() -> Callable[..., dict[str, str]]:
+    """TVM's intrinsics. Importing them parses 180 functions, and for each frame of the import `inspect` would search
+    all modules for its file: told where the import system's own frames are, it needs a quarter of the time."""
+    for name in ("_bootstrap", "_bootstrap_external"):
+        inspect.modulesbyfile.setdefault(f"<frozen importlib.{name}>", f"importlib.{name}")
+    from tvm.s_tir.tensor_intrin.cuda import get_wmma_intrin_group
+
+    return get_wmma_intrin_group
 
 
 def _normalise(schedule: s_tir.Schedule, product: Any) -> tuple[list[int], bool]:

@@ -74,7 +74,7 @@ def test_an_absent_peer_says_why(rehearsal):
 
 
 def test_layout(bundle):
-    packed = bundle.with_name("gpu.tar.gz")
+    packed = bundle.with_name("gpu.tar.xz")
     with tarfile.open(packed) as archive:
         names = {name for name in archive.getnames() if archive.getmember(name).isfile()}
     assert names == {
