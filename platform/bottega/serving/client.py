@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -9,15 +10,47 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import numpy as np
+import tenacity
 
-from bottega.errors import BottegaError, InvalidInput, NotFound, TooLarge, Unavailable
+from bottega.errors import (
+    BottegaError,
+    Conflict,
+    InvalidData,
+    InvalidInput,
+    NotFound,
+    StorageError,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+)
 from bottega.serving.address import TOKEN_VARIABLE, Address, read_server
 from bottega.serving.codec import json_reason
 from bottega.serving.deployments import RoleStatus
+from bottega.serving.inference import DeadlineExceeded
 from bottega.serving.protocol import DATATYPES
+from bottega.serving.web import Unauthorized
 from bottega.workspace import Workspace
 
 T = TypeVar("T")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
+"""Between tries; each wait is drawn from 0 up to a limit that doubles, so that clients do not come back together."""
+_LOST = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_KINDS: dict[int, type[BottegaError]] = {
+    401: Unauthorized,
+    404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    422: InvalidData,
+    501: Unsupported,
+    503: Unavailable,
+    504: DeadlineExceeded,
+    507: StorageError,
+}
+
+
+class TimedOut(Unavailable):
+    """The server did not answer within the client's deadline."""
 
 
 class Predictions(msgspec.Struct, frozen=True):
@@ -60,15 +93,22 @@ class Status(msgspec.Struct, frozen=True):
 class Client:
     """Talks to one server; use it in a `with` block.
 
-    `timeout_s` bounds each request. A connection that fails is tried `retries` times again: a prediction changes
-    nothing, so asking twice is safe.
+    `timeout_s` is the deadline of a call with all its tries. Where the connection fails or the server answers 503, it
+    tries up to `retries` times again. That is safe: a prediction changes nothing, and all tries carry the same request
+    id, under which the prediction log's readers count it once. Errors are those that the server raised.
     """
 
     def __init__(self, url: str, token: str = "", timeout_s: float = 10.0, retries: int = 2) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self.url = url
-        self._retries = retries
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
+        self._timeout_s = timeout_s
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_passes),
+            wait=tenacity.wait_random_exponential(FIRST_WAIT_S, LONGEST_WAIT_S),
+            stop=tenacity.stop_after_attempt(retries + 1) | tenacity.stop_before_delay(timeout_s),
+            reraise=True,
+        )
+        self._http = httpx.Client(base_url=url, headers=headers, trust_env=False)
 
     @classmethod
     def from_workspace(cls, workspace: Workspace, timeout_s: float = 10.0) -> "Client":
@@ -107,7 +147,7 @@ class Client:
 
         `logged=False` keeps them out of the prediction log: for questions that will never get a label.
         """
-        body: dict[str, object] = {"rows": list(rows)}
+        body: dict[str, object] = {"rows": list(rows), "id": uuid.uuid4().hex}
         if ids is not None:
             body["ids"] = list(ids)
         headers = {} if logged else {"x-bottega-log": "off"}
@@ -121,7 +161,8 @@ class Client:
             {"name": name, "datatype": names[array.dtype], "shape": array.shape, "data": array.ravel().tolist()}
             for name, array in inputs.items()
         ]
-        answer = msgspec.json.decode(self._post(f"/v2/models/{model}/infer", msgspec.json.encode({"inputs": tensors})))
+        body = msgspec.json.encode({"id": uuid.uuid4().hex, "inputs": tensors})
+        answer = msgspec.json.decode(self._post(f"/v2/models/{model}/infer", body))
         return {
             output["name"]: np.array(output["data"], DATATYPES[output["datatype"]]).reshape(output["shape"])
             for output in answer["outputs"]
@@ -150,23 +191,30 @@ class Client:
     def _request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> bytes:
-        for attempt in range(self._retries + 1):
-            try:
-                response = self._http.request(method, path, content=body, headers=headers)
-            except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
-                if attempt == self._retries:
-                    raise Unavailable(
-                        f"The server at {self.url} does not answer: {error}.",
-                        next_step="Start one with 'bottega serve'.",
-                    ) from None
-                time.sleep(0.05 * 2**attempt)
-            except httpx.TimeoutException:
-                raise Unavailable(f"The server at {self.url} did not answer in time.") from None
-            else:
-                if response.status_code >= 400:
-                    raise _error(response)
-                return response.content
+        until = time.monotonic() + self._timeout_s
+        for attempt in self._retrying.copy():
+            with attempt:
+                return self._try(self._http.build_request(method, path, content=body, headers=headers), until)
         raise AssertionError("the last attempt returns or raises")
+
+    def _try(self, request: httpx.Request, until: float) -> bytes:
+        request.extensions["timeout"] = httpx.Timeout(max(until - time.monotonic(), 1e-3)).as_dict()
+        try:
+            response = self._http.send(request)
+        except _LOST as error:
+            raise Unavailable(
+                f"The server at {self.url} does not answer: {error}.", next_step="Start one with 'bottega serve'."
+            ) from None
+        except httpx.TimeoutException:
+            raise TimedOut(f"The server at {self.url} did not answer in {self._timeout_s:g} s.") from None
+        if response.status_code >= 400:
+            raise _error(response)
+        return response.content
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether another try may help: a lost connection, or 503."""
+    return isinstance(error, Unavailable) and not isinstance(error, TimedOut)
 
 
 def _error(response: httpx.Response) -> BottegaError:
@@ -175,8 +223,7 @@ def _error(response: httpx.Response) -> BottegaError:
         text = msgspec.json.decode(response.content, type=dict[str, str])["error"]
     except (msgspec.MsgspecError, KeyError):
         text = f"The server answered {response.status_code}."
-    kinds = {404: NotFound, 413: TooLarge, 503: Unavailable}
-    kind = kinds.get(response.status_code, InvalidInput if response.status_code < 500 else BottegaError)
+    kind = _KINDS.get(response.status_code, InvalidInput if response.status_code < 500 else BottegaError)
     return kind(text)
 
 
