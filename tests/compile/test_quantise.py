@@ -131,7 +131,7 @@ def test_what_costs_more_than_the_bound_is_refused(fitted: SimpleNamespace) -> N
         quantise(fitted.model, fitted.calibration, fitted.held_back, fitted.metric, bound=-0.9)
 
 
-def test_convolutions_take_their_normalisation_with_them() -> None:
+def test_convolutions_stay_in_float_with_their_normalisation_merged() -> None:
     random = np.random.default_rng(3)
     weights = {"w": random.standard_normal((16, 4, 3, 3)), "scale": random.uniform(0.5, 2, 16), "v": np.ones((16, 16))}
     weights |= {name: random.standard_normal(16) ** 2 + 0.1 for name in ("shift", "mean", "var")}
@@ -145,9 +145,11 @@ def test_convolutions_take_their_normalisation_with_them() -> None:
     model = graph(nodes, weights, ["batch", 4, 8, 8], ["batch", 16])
     rows = {"features": random.standard_normal((200, 4, 8, 8)).astype(np.float32)}
     found = quantise(model, rows, rows, distance_from(answers(model, rows)), bound=0.05)
-    assert [name.split("_")[0] for name in found.precision.quantised] == ["Conv", "MatMul"]
-    operators = [node.op_type for node in onnx.load_model_from_string(found.model).graph.node]
-    assert "BatchNormalization" not in operators and operators.count("QuantizeLinear") == 2
+    assert [name.split("_")[0] for name in found.precision.quantised] == ["MatMul"]
+    written = onnx.load_model_from_string(found.model).graph.node
+    operators = [node.op_type for node in written]
+    assert "BatchNormalization" not in operators and operators.count("QuantizeLinear") == 1
+    assert next(node for node in written if node.op_type == "Conv").input[0] == "features"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bottega.compile.target import cpu_features
 from bottega.errors import InvalidInput
+
+_EXACT = frozenset({"avx512_vnni", "avx_vnni"})
+"""CPU features with which ONNX Runtime adds up products of bytes without saturation, fast; else it must be told."""
 
 
 def open_session(content: bytes, *, as_written: bool = False) -> Any:
@@ -17,7 +21,8 @@ def open_session(content: bytes, *, as_written: bool = False) -> Any:
     options = onnxruntime.SessionOptions()
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.x64quantprecision", "1")  # else int8 saturates on CPUs without VNNI
+    if not cpu_features() & _EXACT:
+        options.add_session_config_entry("session.x64quantprecision", "1")  # else products of bytes saturate
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: graph optimisation warns about what it then does right

@@ -1,9 +1,9 @@
 """Quantisation: an ONNX model in float32 becomes one whose heavy layers multiply whole numbers of 8 bits.
 
-Only products with constant weights are quantised (MatMul, Gemm, Conv): weights symmetrically with a scale for each
+Only matrix products with constant weights are quantised (MatMul, Gemm): weights symmetrically with a scale for each
 output channel, activations to bytes with a range that is learned from calibration rows. ONNX Runtime's own tools find
 the ranges and write the graph (QuantizeLinear and DequantizeLinear around each product), so it runs on ONNX Runtime as
-it is, and `integer` compiles it.
+it is, and `integer` compiles it. Convolutions stay in float32, where `winograd` has fewer products to compute.
 
 A model is judged by its own metric on held-back rows. What costs more than the bound is not written.
 """
@@ -26,7 +26,7 @@ from bottega.compile.precision import Precision
 from bottega.errors import GateFailed, InvalidInput, Unsupported
 from bottega.progress import Progress, silent
 
-HEAVY = ("MatMul", "Conv")
+HEAVY = ("MatMul",)
 LEAST_CHANNELS = 16
 """Inputs and outputs of the smallest layer that is worth it: fewer do not fill a register."""
 PERCENTILE = 99.9
@@ -118,8 +118,6 @@ def heavy_layers(model: onnx.ModelProto) -> tuple[str, ...]:
 
 def _is_heavy(node: onnx.NodeProto, constants: dict[str, Sequence[int]]) -> bool:
     shape = constants.get(node.input[1], ())
-    if node.op_type == "Conv":
-        return len(shape) == 4 and shape[0] >= LEAST_CHANNELS and int(np.prod(shape[1:])) >= LEAST_CHANNELS
     return len(shape) == 2 and min(shape) >= LEAST_CHANNELS
 
 
