@@ -94,7 +94,7 @@ def _tell_all(measured: Sequence[Measured], options: argparse.Namespace) -> None
         options.out.write_text(
             json.dumps(report.results(measured, options.rounds, _commit()), indent=2) + "\n", "utf-8"
         )
-    if options.plot:
+    if options.plot and not all(one.wrong for one in measured):
         report.plot(measured, options.plot)
 
 
@@ -117,8 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_positive, default=40, help="turns of each engine; medians are told")
     parser.add_argument("--seed", type=int, default=0, help="of weights, training data and inputs")
     parser.add_argument("--json", action="store_true", help="rows for machines")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="rows with their spread, and the machine")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png")
+    parser.add_argument("--out", type=_file, metavar="FILE.json", help="rows with their spread, and the machine")
+    parser.add_argument("--plot", type=_file, metavar="FILE.png")
     return parser
 
 
@@ -141,6 +141,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return number
+
+
+def _file(text: str) -> Path:
+    """Refused before anything is measured, not after."""
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} lies in a folder that does not exist")
+    return Path(text)
 
 
 def _commit() -> str:

@@ -17,7 +17,14 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/FEATURES.md", "docs/INGESTION.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/ARCHITECTURE.md",
+    "docs/FEATURES.md",
+    "docs/INFERENCE.md",
+    "docs/INGESTION.md",
+)
 HEAVY = (
     "torch",
     "xgboost",

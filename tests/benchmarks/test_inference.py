@@ -69,6 +69,7 @@ def test_all_engines_agree_with_the_exact_answer(model: str) -> None:
         ("--batches", "many"),
         ("--backends", "onnxruntime,slide_rule"),
         ("--rounds", "0"),
+        ("--out", "no/such/folder.json"),
     ],
 )
 def test_bad_options_are_refused(options: tuple[str, str]) -> None:

@@ -13,6 +13,7 @@ BLOCK_NS = 5_000_000
 _MOST_CALLS = 1000
 _PAUSE_S = 0.005
 _SPINNING = 0.1
+"""Share of a pause on the CPU from which a thread still spins."""
 _MOST_PAUSES = 100
 
 

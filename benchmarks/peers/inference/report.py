@@ -103,6 +103,7 @@ def ratios(measured: Sequence[Measured]) -> str:
 def plot(measured: Sequence[Measured], path: Path) -> None:
     """A panel for each model: microseconds a row against the batch, one line for each backend on one thread."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     right = [one for one in measured if not one.wrong and one.threads == 1]
     models = [model for model in MODELS if any(one.model == model for one in right)]
@@ -121,6 +122,8 @@ def plot(measured: Sequence[Measured], path: Path) -> None:
         panel.set_xlabel("batch")
         batches = sorted({one.batch for one in right if one.model == model})
         panel.set_xticks(batches, map(str, batches))
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:,g}")
         panel.minorticks_off()
         panel.legend(fontsize="small")
     panels[0].set_ylabel("microseconds a row, one thread")
