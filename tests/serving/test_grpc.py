@@ -1,6 +1,7 @@
 """gRPC: the same models and the same answers as REST, by a channel over loopback."""
 
 import asyncio
+import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
 from bottega.serving.models import Models
 from bottega.serving.repository import Control, Repository
+from bottega.serving.tenants import Guard, Tenant
 from bottega.workspace import Workspace
 
 _spec = importlib.util.spec_from_file_location("plain_models", Path(__file__).with_name("plain_models.py"))
@@ -64,12 +66,12 @@ def serve(root: Path, tmp_path: Path) -> Iterator[Callable[..., None]]:
     log = PredictionLog(workspace.predictions)
     classes = {name: (given, answer) for name, given, answer, _ in proto.methods()}
 
-    def run(asked: Callable[..., Awaitable[None]], token: str = "", control: Control = "none") -> None:
+    def run(asked: Callable[..., Awaitable[None]], guard: Guard = Guard(), control: Control = "none") -> None:  # noqa: B008
         async def answer() -> None:
             metrics = Metrics()
             repository = Repository(root, workspace.signing_key, metrics, control)
             await repository.load_all()
-            service = GrpcService(Models(LiveEndpoints(workspace, metrics), log, repository), lambda: True, token)
+            service = GrpcService(Models(LiveEndpoints(workspace, metrics), log, repository), lambda: True, guard)
             server, port = open_grpc(service, "127.0.0.1", 0)
             await server.start()
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -235,7 +237,34 @@ def test_a_token_guards_all_but_health(serve: Callable[..., None]) -> None:
         answer = await call("ModelInfer", (("authorization", "Bearer s3cret"),), model_name="simple", inputs=BOTH)
         assert answer.outputs
 
-    serve(asked, "s3cret")
+    serve(asked, Guard("s3cret"))
+
+
+def test_a_tenant_asks_its_models_only(serve: Callable[..., None]) -> None:
+    token = (("authorization", "Bearer t0ken"),)
+
+    async def asked(call: Call, channel: grpc.aio.Channel) -> None:
+        assert (await call("ServerMetadata", token)).name == "bottega"
+        assert (await call("ModelInfer", token, model_name="simple", inputs=BOTH)).outputs
+        assert (await call("ModelReady", token, name="simple")).ready
+        for method, fields in (
+            ("ModelInfer", {"model_name": "other"}),
+            ("ModelMetadata", {"name": "other"}),
+            ("ModelStatistics", {}),
+            ("RepositoryIndex", {}),
+            ("RepositoryModelUnload", {"model_name": "simple"}),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError, match="Tenant shop may not ask") as refused:
+                await call(method, token, **fields)
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        given, answered = proto.message("ModelInferRequest"), proto.message("ModelStreamInferResponse")
+        path = f"/{proto.SERVICE}/ModelStreamInfer"
+        stream = channel.stream_stream(path, given.SerializeToString, answered.FromString)
+        found = [each async for each in stream(iter([given(model_name="other", id="a")]), metadata=token)]
+        assert "Tenant shop may not ask" in found[0].error_message
+
+    digest = hashlib.sha256(b"t0ken").hexdigest()
+    serve(asked, Guard("s3cret", [("shop", Tenant(digest, frozenset({"simple"})))]))
 
 
 def test_load_and_unload(serve: Callable[..., None]) -> None:
@@ -250,7 +279,7 @@ def test_load_and_unload(serve: Callable[..., None]) -> None:
             await call("ModelInfer", model_name="simple", inputs=BOTH)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
-    serve(asked, "", "explicit")
+    serve(asked, Guard(), "explicit")
 
 
 def test_a_port_that_is_taken(serve: Callable[..., None]) -> None:
@@ -262,7 +291,7 @@ def test_a_port_that_is_taken(serve: Callable[..., None]) -> None:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             service = GrpcService.__new__(GrpcService)
-            service._models, service._is_ready, service._token = None, bool, b""  # type: ignore[assignment]
+            service._models, service._is_ready, service._guard = None, bool, Guard()  # type: ignore[assignment]
             with pytest.raises(Unavailable, match="--grpc-port"):
                 open_grpc(service, "127.0.0.1", taken.getsockname()[1])
 

@@ -21,6 +21,7 @@ from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
 from bottega.serving.repository import Control, Repository
 from bottega.serving.rest import App
+from bottega.serving.tenants import Guard
 from bottega.serving.web import MAX_BODY
 from bottega.workspace import Workspace
 
@@ -57,7 +58,7 @@ def serve(workspace: Workspace, root: Path) -> Iterator[Callable[..., None]]:
             metrics = Metrics()
             repository = Repository(root, workspace.signing_key, metrics, control)
             await repository.load_all()
-            app = App(LiveEndpoints(workspace, metrics), log, metrics, "", repository)
+            app = App(LiveEndpoints(workspace, metrics), log, metrics, Guard(), repository)
             following = asyncio.create_task(repository.follow())
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
                 await asked(client, repository)

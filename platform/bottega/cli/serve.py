@@ -41,6 +41,9 @@ def serve(
             "--model-control", help="none: load all at the start; poll: follow the files; explicit: on demand."
         ),
     ] = ModelControl.NONE,
+    tenants: Annotated[
+        Path | None, typer.Option("--tenants", help="TOML file: whose token (by its SHA-256) may ask which models.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Serve what is deployed, by the Open Inference Protocol V2 and plain JSON, until Ctrl-C or SIGTERM."""
@@ -59,6 +62,7 @@ def serve(
         repository=repository,
         control=model_control.value,
         grpc_port=grpc_port,
+        tenants=tenants,
     )
 
 

@@ -1,6 +1,5 @@
 """The Open Inference Protocol V2 over gRPC: the service's calls, answered from the same models as REST."""
 
-import hmac
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import perf_counter_ns
@@ -17,11 +16,13 @@ from bottega.serving.inference import counting, encoded, infer
 from bottega.serving.models import Models
 from bottega.serving.proto import SERVICE, message, methods
 from bottega.serving.protocol import EXTENSIONS, check_name
+from bottega.serving.tenants import Caller, Guard
 from bottega.serving.web import MAX_BODY, Unauthorized
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.INVALID_ARGUMENT,
@@ -31,6 +32,8 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _OPEN_CALLS = {"ServerLive", "ServerReady"}
+_SERVER_CALLS = {"ServerMetadata"}
+"""With any token."""
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_BODY),
     ("grpc.max_send_message_length", -1),
@@ -42,10 +45,10 @@ Call = Callable[[Any], Awaitable[Any]]
 
 
 class GrpcService:
-    """The calls of inference.GRPCInferenceService; `token`, where given, must come with each but the health calls."""
+    """The calls of inference.GRPCInferenceService; the guard says to whom, the health calls to all."""
 
-    def __init__(self, models: Models, is_ready: Callable[[], bool], token: str = "") -> None:
-        self._models, self._is_ready, self._token = models, is_ready, token.encode()
+    def __init__(self, models: Models, is_ready: Callable[[], bool], guard: Guard) -> None:
+        self._models, self._is_ready, self._guard = models, is_ready, guard
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a grpc server is given."""
@@ -61,8 +64,10 @@ class GrpcService:
     def _answered(self, name: str, call: Call) -> Callable[[Any, Any], Awaitable[Any]]:
         async def serve(request: Any, context: Any) -> Any:
             try:
-                if self._token and name not in _OPEN_CALLS:
-                    self._authorize(context)
+                if self._guard and name not in _OPEN_CALLS:
+                    caller = self._caller(context)
+                    if name not in _SERVER_CALLS:
+                        caller.need(_model_of(name, request))
                 return await call(request)
             except BottegaError as error:
                 await context.abort(_CODES.get(error.http_status, grpc.StatusCode.INTERNAL), str(error)[:2000])
@@ -72,23 +77,22 @@ class GrpcService:
 
         return serve
 
-    def _authorize(self, context: Any) -> None:
-        given = next((value for key, value in context.invocation_metadata() if key == "authorization"), "")
-        scheme, _, token = str(given).partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(
-            token.strip().encode("latin-1", "replace"), self._token
-        ):
-            raise Unauthorized("The call carries no valid token.", next_step="Send 'authorization: Bearer <token>'.")
+    def _caller(self, context: Any) -> Caller:
+        given = (value for key, value in context.invocation_metadata() if key == "authorization")
+        return self._guard.caller(str(next(given, "")))
 
     async def _streamed(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         answer = message("ModelStreamInferResponse")
-        if self._token:
+        caller = None
+        if self._guard:
             try:
-                self._authorize(context)
+                caller = self._caller(context)
             except Unauthorized as error:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         async for request in requests:
             try:
+                if caller is not None:
+                    caller.need(request.model_name)
                 yield answer(infer_response=await self._model_infer(request))
             except BottegaError as error:
                 yield answer(error_message=str(error)[:2000], infer_response={"id": request.id})
@@ -170,6 +174,13 @@ def open_grpc(service: GrpcService, host: str, port: int) -> tuple[Any, int]:
             next_step="Choose another port with --grpc-port, or stop the process that uses it.",
         )
     return server, bound
+
+
+def _model_of(name: str, request: Any) -> str | None:
+    """The model that a call asks; None where it asks the whole server."""
+    if name.startswith("Repository"):
+        return None
+    return (request.model_name if name == "ModelInfer" else request.name) or None
 
 
 def _snake(name: str) -> str:

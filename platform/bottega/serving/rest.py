@@ -1,6 +1,5 @@
 """The server as one plain ASGI application: routes, errors and the token; no web framework."""
 
-import hmac
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ from bottega.serving.metrics import Metrics
 from bottega.serving.models import Models
 from bottega.serving.protocol import EXTENSIONS, ServerMetadata, check_name
 from bottega.serving.repository import Repository
+from bottega.serving.tenants import Guard
 from bottega.serving.web import (
     Disconnected,
     Receive,
@@ -24,7 +24,6 @@ from bottega.serving.web import (
     Response,
     Scope,
     Send,
-    Unauthorized,
     as_error,
     as_json,
     read_request,
@@ -36,21 +35,21 @@ _report = logging.getLogger("bottega.serving")
 
 
 class App:
-    """Answers HTTP requests from the live endpoints; `token`, where given, must come with each request."""
+    """Answers HTTP requests from the live endpoints; the guard says to whom."""
 
     def __init__(
         self,
         live: LiveEndpoints,
         log: PredictionLog,
         metrics: Metrics,
-        token: str = "",
+        guard: Guard,
         repository: Repository | None = None,
     ) -> None:
         self._live = live
         self.models = Models(live, log, repository)
         self._log = log
         self._metrics = metrics
-        self._token = token.encode()
+        self._guard = guard
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
         self.draining = False
@@ -82,11 +81,8 @@ class App:
         return compressed(response, request)
 
     def _authorize(self, request: Request) -> None:
-        if not self._token or request.path in _OPEN_PATHS:
-            return
-        scheme, _, given = (request.header(b"authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._token):
-            raise Unauthorized("The request carries no valid token.", next_step="Send 'Authorization: Bearer <token>'.")
+        if self._guard and request.path not in _OPEN_PATHS:
+            self._guard.caller(request.header(b"authorization") or "").need_path(request.path)
 
     async def _route(self, request: Request) -> Response:
         match request.path.removesuffix("/").split("/")[1:]:

@@ -26,6 +26,7 @@ from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
 from bottega.serving.repository import Control, Repository
 from bottega.serving.rest import App
+from bottega.serving.tenants import Guard, read_tenants
 from bottega.settings import load_settings
 from bottega.workspace import Workspace
 
@@ -43,16 +44,19 @@ def run(
     repository: Path | None = None,
     control: Control = "none",
     grpc_port: int | None = None,
+    tenants: Path | None = None,
 ) -> None:
     """Serve what is deployed in the workspace, and the plain models of a `repository`, until SIGTERM or SIGINT.
 
     With `grpc_port` over gRPC too.
 
     `port` 0 takes any free one. `token` (default: BOTTEGA_TOKEN) must come with each request; an address other than
-    loopback needs one. Raises Unavailable where the port is taken, Conflict where a server already runs here.
+    loopback needs one, and so does a file of `tenants`, who have tokens of their own. Raises Unavailable where the port
+    is taken, Conflict where a server already runs here.
     """
     token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
     check_address(host, token)
+    guard = open_guard(token, tenants)
     other = read_server(workspace)
     if other is not None:
         raise Conflict(
@@ -61,7 +65,7 @@ def run(
         )
     with bind(host, port) as listener:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        uvloop.run(_serve(workspace, host, listener, token, repository, control, grpc_port))
+        uvloop.run(_serve(workspace, host, listener, guard, repository, control, grpc_port))
 
 
 def check_address(host: str, token: str) -> None:
@@ -75,6 +79,13 @@ def check_address(host: str, token: str) -> None:
             f"{host} is open to other machines, and no token is set.",
             next_step=f"Set {TOKEN_VARIABLE}, or serve on 127.0.0.1.",
         )
+
+
+def open_guard(token: str, tenants: Path | None) -> Guard:
+    """Who may ask. Raises InvalidInput for tenants without an operator, who alone may ask for status and metrics."""
+    if tenants is not None and not token:
+        raise InvalidInput("There are tenants, and no token is set for you.", next_step=f"Set {TOKEN_VARIABLE}.")
+    return Guard(token, () if tenants is None else read_tenants(tenants).items())
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -116,7 +127,7 @@ async def _serve(
     workspace: Workspace,
     host: str,
     listener: socket.socket,
-    token: str,
+    guard: Guard,
     folder: Path | None,
     control: Control,
     grpc_port: int | None,
@@ -125,8 +136,8 @@ async def _serve(
     repository = None if folder is None else Repository(folder, workspace.signing_key, metrics, control)
     log = PredictionLog(workspace.predictions)
     live = LiveEndpoints(workspace, metrics, log)
-    app = App(live, log, metrics, token, repository)
-    calls, grpc_port = _open_grpc(app, host, grpc_port, token)
+    app = App(live, log, metrics, guard, repository)
+    calls, grpc_port = _open_grpc(app, host, grpc_port, guard)
     address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC), grpc_port)
     server = _Server(_configure(app), lambda: write_json(workspace.server, address))
 
@@ -155,13 +166,13 @@ async def _serve(
         await asyncio.to_thread(log.close)
 
 
-def _open_grpc(app: App, host: str, port: int | None, token: str) -> tuple[Any, int | None]:
+def _open_grpc(app: App, host: str, port: int | None, guard: Guard) -> tuple[Any, int | None]:
     """A bound gRPC server and its port; nothing of gRPC is imported where it is not wanted."""
     if port is None:
         return None, None
     from bottega.serving.grpc_server import GrpcService, open_grpc
 
-    return open_grpc(GrpcService(app.models, lambda: app.ready, token), host, port)
+    return open_grpc(GrpcService(app.models, lambda: app.ready, guard), host, port)
 
 
 def _configure(app: App) -> uvicorn.Config:
@@ -193,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--grpc-port", type=int)
     parser.add_argument("--repository", type=Path)
+    parser.add_argument("--tenants", type=Path)
     parser.add_argument("--model-control", choices=get_args(Control), default="none")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -205,6 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
             repository=options.repository,
             control=options.model_control,
             grpc_port=options.grpc_port,
+            tenants=options.tenants,
         )
     except BottegaError as error:
         sys.stderr.write(f"{error}\n")
