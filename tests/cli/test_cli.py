@@ -53,7 +53,7 @@ def terminal(tmp_path, monkeypatch, capsys):
     return Terminal(tmp_path, monkeypatch, capsys)
 
 
-COMMANDS = ["data", "features", "train", "registry", "compile", "deploy", "serve", "predict", "evaluate"]
+COMMANDS = ["data", "features", "train", "registry", "compile", "deploy", "serve", "predict", "batch", "queue", "evaluate"]
 COMMANDS += ["monitor", "studio", "lab", "demo", "doctor"]
 
 
