@@ -53,8 +53,8 @@ def terminal(tmp_path, monkeypatch, capsys):
     return Terminal(tmp_path, monkeypatch, capsys)
 
 
-COMMANDS = ["data", "features", "train", "registry", "compile", "deploy", "serve", "predict", "batch", "queue", "evaluate"]
-COMMANDS += ["monitor", "studio", "lab", "demo", "doctor"]
+COMMANDS = ["data", "features", "train", "registry", "compile", "deploy", "serve", "predict", "evaluate"]
+COMMANDS += ["batch", "queue", "monitor", "studio", "lab", "demo", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -16,7 +16,8 @@ from bottega.compile.runtime import Artifact
 from bottega.errors import Conflict, InvalidData, InvalidInput, NotFound
 from bottega.features.plan import Columns
 from bottega.serving import deployment
-from bottega.serving.batch import Manifest, predict_file
+from bottega.serving.batch import predict_file
+from bottega.serving.batch_output import Manifest
 from bottega.workspace import Workspace
 
 Rows = Callable[[int], Columns]

@@ -1,25 +1,31 @@
 """Batch prediction: a file of request rows answered by one version, in this process, in segments that survive a kill.
 
-The output is a folder: `answers/` and `rejected/` with Parquet segments, each complete or absent, and `manifest.json`,
-which says what the segments are of. A run that finds finished segments of the same job goes on after them.
+A run that finds finished segments of the same job in the output folder goes on after them.
 """
 
-import contextlib
-import fcntl
-import io
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from bottega.errors import Conflict, InvalidData, InvalidInput
+from bottega.errors import InvalidInput
 from bottega.features.plan import Columns
-from bottega.files import disk_errors, sha256, write_atomic, write_json
+from bottega.files import sha256, write_json
 from bottega.progress import Progress, silent
 from bottega.serving.batch_input import Chunk, RowSource, open_rows
+from bottega.serving.batch_output import (
+    PARTS,
+    Column,
+    Job,
+    Manifest,
+    alone,
+    begin,
+    count_rows,
+    segment,
+    write_segment,
+)
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.local import open_endpoint
 from bottega.serving.rows import to_column
@@ -27,27 +33,6 @@ from bottega.workspace import Workspace
 
 SEGMENT_ROWS = 50_000
 ID = "id"
-_PARTS = ("answers", "rejected")
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What an output folder holds the answers of."""
-
-    usecase: str
-    version: int
-    artifact_sha256: str
-    input_sha256: str
-    segment_rows: int
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """Content of `manifest.json`; the counts of rows are there once all of them are answered or rejected."""
-
-    job: Job
-    input: str
-    complete: bool = False
-    answered: int = 0
-    rejected: int = 0
 
 
 class BatchResult(msgspec.Struct, frozen=True):
@@ -86,12 +71,12 @@ def predict_file(
     artifact = sha256(workspace.repository / usecase / str(endpoint.version) / "manifest.json")
     job = Job(usecase, endpoint.version, artifact, rows.digest(), segment_rows)
     manifest = Manifest(job, str(source))
-    with _alone(output):
-        _begin(output, manifest, restart)
-        done = next(n for n in range(10**9) if not _segment(output, "answers", n).exists())
+    with alone(output):
+        begin(output, manifest, restart)
+        done = next(n for n in range(10**9) if not segment(output, "answers", n).exists())
         computed = _compute(endpoint, rows, output, segment_rows, done, progress)
         segments = done + computed
-        answered, rejected = (_count(output, part, segments) for part in _PARTS)
+        answered, rejected = (count_rows(output, part, segments) for part in PARTS)
         final = msgspec.structs.replace(manifest, complete=True, answered=answered, rejected=rejected)
         write_json(output / "manifest.json", final)
     return BatchResult(usecase, job.version, answered + rejected, answered, rejected, segments, computed, str(output))
@@ -107,8 +92,8 @@ def _compute(
         checked = check(endpoint, chunk)
         number = done + computed
         if checked.rejected:
-            write_atomic(_segment(output, "rejected", number), _parquet(_rejected(chunk, checked.rejected)))
-        write_atomic(_segment(output, "answers", number), _parquet(_answers(endpoint, chunk, checked)))
+            write_segment(output, "rejected", number, _rejected(chunk, checked.rejected))
+        write_segment(output, "answers", number, _answers(endpoint, chunk, checked))
         computed += 1
         progress("rows", chunk.first + len(chunk), rows.rows)
     return computed
@@ -154,11 +139,11 @@ def _columns(endpoint: Endpoint, chunk: Chunk, start: int, stop: int) -> Columns
     return columns
 
 
-def _answers(endpoint: Endpoint, chunk: Chunk, checked: Checked) -> dict[str, tuple[np.ndarray | list, str]]:
+def _answers(endpoint: Endpoint, chunk: Chunk, checked: Checked) -> dict[str, Column]:
     """Columns of an answers segment with their Arrow types; of a chunk without good rows they are empty."""
     plan, count = endpoint.plan, len(checked.places)
     answers = endpoint.answer(checked.columns) if count else {}
-    table: dict[str, tuple[np.ndarray | list, str]] = {"row": (checked.places + chunk.first, "int64")}
+    table: dict[str, Column] = {"row": (checked.places + chunk.first, "int64")}
     if ID in chunk.values:
         ids = chunk.values[ID]
         table[ID] = ([None if ids[i] is None else str(ids[i]) for i in checked.places.tolist()], "string")
@@ -171,7 +156,7 @@ def _answers(endpoint: Endpoint, chunk: Chunk, checked: Checked) -> dict[str, tu
     return table
 
 
-def _rejected(chunk: Chunk, reasons: Mapping[int, str]) -> dict[str, tuple[np.ndarray | list, str]]:
+def _rejected(chunk: Chunk, reasons: Mapping[int, str]) -> dict[str, Column]:
     """Columns of a rejected segment: row, reason, and as JSON what was given."""
     places = sorted(reasons)
     given = [{name: values[place] for name, values in chunk.values.items()} for place in places]
@@ -184,83 +169,3 @@ def _rejected(chunk: Chunk, reasons: Mapping[int, str]) -> dict[str, tuple[np.nd
 
 def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else str(value)
-
-
-def _parquet(columns: Mapping[str, tuple[np.ndarray | list, str]]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types = {
-        **{"time": pa.timestamp("us", "UTC"), "int64": pa.int64(), "string": pa.string(), "BYTES": pa.string()},
-        **{"BOOL": pa.bool_(), "INT32": pa.int32(), "INT64": pa.int64(), "FP32": pa.float32(), "FP64": pa.float64()},
-    }
-    arrays = [pa.array(values, types[kind], from_pandas=False) for values, kind in columns.values()]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(arrays, names=list(columns)), buffer)
-    return buffer.getvalue()
-
-
-def _segment(output: Path, part: str, number: int) -> Path:
-    return output / part / f"{number:06d}.parquet"
-
-
-def _count(output: Path, part: str, segments: int) -> int:
-    import pyarrow.parquet as pq
-
-    paths = [_segment(output, part, number) for number in range(segments)]
-    return sum(pq.read_metadata(path).num_rows for path in paths if path.exists())
-
-
-@contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Hold the output folder's lock, which a killed process gives back."""
-    if output.exists() and not output.is_dir():
-        raise InvalidInput(f"{output} is a file.", next_step="Name a folder for the output.")
-    lock = output / ".lock"
-    with disk_errors(lock):
-        output.mkdir(parents=True, exist_ok=True)
-        with lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Conflict(f"Another process writes to {output}.", next_step="Wait until it ends.") from None
-            yield
-
-
-def _begin(output: Path, manifest: Manifest, restart: bool) -> None:
-    """Start a job in the folder, or find its own there. Raises Conflict for another's."""
-    path = output / "manifest.json"
-    if restart and path.exists():
-        for part in _PARTS:
-            shutil.rmtree(output / part, ignore_errors=True)
-        path.unlink(missing_ok=True)
-    if path.exists():
-        _check_same(output, _read(path).job, manifest.job)
-    elif any(each.name != ".lock" for each in output.iterdir()):
-        raise Conflict(f"{output} is not empty, and no batch prediction.", next_step="Name another folder.")
-    for part in _PARTS:
-        (output / part).mkdir(exist_ok=True)
-        for left in (output / part).glob(".*"):  # half a segment of a killed run
-            left.unlink()
-    write_json(path, manifest)
-
-
-def _read(path: Path) -> Manifest:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidData(f"{path} is damaged: {error}.", next_step="Start anew with --restart.") from None
-
-
-def _check_same(output: Path, found: Job, job: Job) -> None:
-    if found == job:
-        return
-    said = {
-        "usecase": f"is of use case {found.usecase}, not {job.usecase}",
-        "version": f"is of version {found.version}, not {job.version}",
-        "artifact_sha256": f"is of another artefact of version {job.version}",
-        "input_sha256": "is of another input, or the input has changed",
-        "segment_rows": f"has segments of {found.segment_rows} rows, not {job.segment_rows}",
-    }
-    reason = next(text for name, text in said.items() if getattr(found, name) != getattr(job, name))
-    raise Conflict(f"What is in {output} {reason}.", next_step="Name another folder, or start anew with --restart.")
