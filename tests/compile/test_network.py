@@ -142,6 +142,24 @@ def test_a_row_is_answered_alike_whatever_its_batch_holds(made: SimpleNamespace,
     np.testing.assert_array_equal(artifact.predict_raw(features[:13]), together[:13])
 
 
+def test_extremes_of_nothing_but_infinities(tmp_path: Path) -> None:
+    g = Graph()
+    both = [g.add(op, "features", g.constant(ints(1)), keepdims=1) for op in ("ReduceMax", "ReduceMin")]
+    run = compiled(g.model(g.add("Concat", *both, axis=1)), tmp_path, 2)[4]
+    features = np.array([[-np.inf] * WIDTH, [np.inf] * WIDTH, [-np.inf, *range(1, WIDTH)], [7] * WIDTH], np.float32)
+    np.testing.assert_array_equal(run(features), np.stack([features.max(1), features.min(1)], axis=1))
+
+
+def test_repeats_along_every_axis(tmp_path: Path) -> None:
+    g = Graph()
+    cube = g.add("Reshape", "features", g.constant(ints(-1, 2, 3)))
+    tiled = g.add("Tile", cube, g.constant(ints(1, 16, 10)))  # (batch, 32, 30)
+    run = compiled(g.model(g.add("Flatten", tiled, axis=1)), tmp_path, 32 * 30)[16]
+    features = np.random.default_rng(0).standard_normal((16, WIDTH)).astype(np.float32)
+    expected = np.tile(features.reshape(16, 2, 3), (1, 16, 10)).reshape(16, -1)
+    np.testing.assert_array_equal(run(features), expected)
+
+
 def test_look_ups_out_of_range_read_no_foreign_memory(tmp_path: Path) -> None:
     g = Graph()
     ids = g.add("Cast", g.add("Slice", "features", *map(g.constant, (ints(0), ints(1), ints(1)))), to=TensorProto.INT64)
@@ -156,16 +174,27 @@ def test_look_ups_out_of_range_read_no_foreign_memory(tmp_path: Path) -> None:
 
 def test_an_operator_that_tvm_lacks_is_named() -> None:
     g = Graph()
-    model = g.model(g.add("Celu", "features"))
-    with pytest.raises(Unsupported, match="Celu"):
+    model = g.model(g.add("LpNormalization", "features", axis=1))
+    with pytest.raises(Unsupported, match="LpNormalization"):
         network.add_network(Program(), model, WIDTH, host())
 
 
-def test_an_index_that_native_code_would_not_check_is_refused() -> None:
+def test_a_write_to_an_index_that_native_code_would_not_check_is_refused() -> None:
     g = Graph()
     ids = g.add("Cast", "features", to=TensorProto.INT64)
+    scattered = g.add("ScatterElements", "features", ids, "features", axis=1)
     with pytest.raises(Unsupported, match="indices"):
-        network.add_network(Program(), g.model(g.add("GatherElements", "features", ids, axis=1)), WIDTH, host())
+        network.add_network(Program(), g.model(scattered), WIDTH, host())
+
+
+def test_gathers_out_of_range_read_no_foreign_memory(tmp_path: Path) -> None:
+    g = Graph()
+    ids = g.add("Cast", "features", to=TensorProto.INT64)
+    one = g.add("GatherElements", "features", ids, axis=1)
+    run = compiled(g.model(one), tmp_path, WIDTH)[4]
+    features = np.array([[0, 1, 5, -1, -6, 2], [6, 7, 1e9, -7, -1e9, 3]] * 2, np.float32)
+    inside = np.clip(np.where(features < 0, features + WIDTH, features), 0, WIDTH - 1).astype(np.int64)
+    np.testing.assert_array_equal(run(features), np.take_along_axis(features, inside, 1))
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00\x01", b"not a model"])

@@ -18,7 +18,8 @@ from tvm.s_tir import dlight
 
 from bottega.compile.cost import at_batch
 from bottega.compile.cuda_artifact import Precision
-from bottega.compile.lower import SafeTakes, import_onnx
+from bottega.compile.indices import SafeTakes
+from bottega.compile.lower import import_onnx
 from bottega.compile.native import llvm_target
 from bottega.compile.target import named
 from bottega.compile.tensor_cores import TensorCores

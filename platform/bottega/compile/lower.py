@@ -15,20 +15,32 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from bottega.compile.fold import FoldSmallConstants
+from bottega.compile.indices import SafeTakes
 from bottega.compile.integer import UseIntegers
 from bottega.compile.layout import ChannelsLast
+from bottega.compile.onnx_checks import check_datatypes, check_file, check_sizes
+from bottega.compile.onnx_rewrites import simplify, with_input_shapes, without_defaults
 from bottega.compile.operators import ReplaceOperators
+from bottega.compile.refusals import check_tensors, refuse
 from bottega.errors import BottegaError, InvalidData, Unsupported
 
 
 def read_onnx(model: bytes) -> onnx.ModelProto:
-    """Parse and check. Raises InvalidData for bytes that are no valid ONNX model."""
+    """Parse and check; default values of inputs become constants.
+
+    Raises InvalidData for bytes that are no valid ONNX model, Unsupported for one that is too large or that refers to
+    other files.
+    """
     try:
         parsed = onnx.load_model_from_string(model)
+        check_file(parsed)
         onnx.checker.check_model(parsed, full_check=True)
+        check_sizes(onnx.shape_inference.infer_shapes(parsed))
+    except BottegaError:
+        raise
     except Exception as error:  # noqa: BLE001  the parser's, the checker's and the shape inference's errors share no base
         raise InvalidData(f"The model is not readable as ONNX: {_first_line(error)}") from None
-    return parsed
+    return without_defaults(parsed)
 
 
 @contextlib.contextmanager
@@ -47,10 +59,20 @@ def _first_line(error: Exception) -> str:
 
 
 def import_onnx(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None = None) -> tvm.IRModule:
-    """Relax IR of the graph: its inputs of the given shapes, or with a batch that is known when called."""
+    """Relax IR of the graph: its inputs of the given shapes, or with a batch that is known when called.
+
+    Raises Unsupported for what would be compiled to something else than the standard asks for.
+    """
+    known = simplify(model if shapes is None else with_input_shapes(model, shapes))
+    known = onnx.shape_inference.infer_shapes(known)
+    check_sizes(known)
+    check_datatypes(known)
+    refuse(known)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # where it prints what it then raises
         warnings.simplefilter("ignore")  # the importer warns about what the checker has already let pass
-        return from_onnx(model, shape_dict=None if shapes is None else {name: list(shapes[name]) for name in shapes})
+        module = from_onnx(known)
+    check_tensors(module)
+    return module
 
 
 def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
@@ -79,32 +101,3 @@ def lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     ]
     with target:
         return tvm.transform.Sequential(passes)(module)
-
-
-_UNCHECKED = ("relax.gather_nd", "relax.gather_elements", "relax.scatter_nd", "relax.scatter_elements")
-
-
-@relax.expr_functor.mutator
-class _TakeClipper(relax.PyExprMutator):
-    """Looks up rows by clipped index: an index out of range must not touch foreign memory."""
-
-    def visit_call_(self, call: relax.Call) -> relax.Expr:
-        call = self.visit_expr_post_order(call)
-        operator = getattr(call.op, "name", "")
-        if operator in _UNCHECKED:
-            raise Unsupported(f"{operator} does not check its indices.")
-        if operator == "relax.take" and call.attrs.mode == "fast":
-            return relax.op.take(call.args[0], call.args[1], axis=call.attrs.axis, mode="clip")
-        return call
-
-
-@tvm.transform.module_pass(opt_level=0)
-class SafeTakes:
-    """Makes look-ups and gathers safe for any index, for every backend."""
-
-    def transform_module(self, module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        clipper = _TakeClipper(module)
-        for name, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                clipper.builder_.update_func(name, clipper.visit_expr(function))
-        return clipper.builder_.get()

@@ -8,12 +8,15 @@ from bottega import toolchain
 from bottega.compile.target import VNNI, Target
 from bottega.errors import Unavailable
 
+_WIDE = ("-prefer-256-bit", "+prefer-no-scatter")
+"""Whole registers; and no scattered stores, which LLVM's loop vectorizer gets wrong (the tests of Tile found it)."""
+
 
 def llvm_target(target: Target) -> tvm.target.Target:
     """TVM's name of a target."""
     options: dict[str, object] = {"kind": "llvm", "mcpu": target.level}
     if target.level == "x86-64-v4":
-        options["mattr"] = ["-prefer-256-bit", *(["+avx512vnni"] if VNNI in target.features else [])]
+        options["mattr"] = [*_WIDE, *(["+avx512vnni"] if VNNI in target.features else [])]
     return tvm.target.Target(options)
 
 

@@ -14,11 +14,13 @@ from types import MappingProxyType
 
 import tvm
 from tvm import s_tir, tirx
+from tvm.error import InternalError
 from tvm.ir import TensorLoad
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import SBlockRV
+from tvm_ffi import structural
 
-from bottega.compile import elementary
+from bottega.compile import elementary, identities
 from bottega.compile.loops import Registers, axes, blocks, extent, largest_divisor, name
 from bottega.compile.packed import is_packed, schedule_packed
 from bottega.compile.reductions import schedule_reduction
@@ -30,6 +32,10 @@ Rule = Callable[[Schedule, SBlockRV, Registers], None]
 SCHEDULED = "tirx.is_scheduled"
 """Attribute of kernels that were written loop by loop."""
 _COSTLY = ("exp", "tanh", "erf", "sigmoid", "sqrt", "log", "pow")
+_COSTLY_LENGTH = 70
+_LONGEST = 200
+"""Terms of an expression that is computed where it is used, a costly one counted for what it is written out to: each
+use of an expression twice doubles what TVM has to compile, and one within another may do so."""
 
 
 def registers(target: Target) -> Registers:
@@ -48,7 +54,8 @@ def schedule(module: tvm.IRModule, target: Target) -> tvm.IRModule:
     for global_name, function in functions.items():
         if isinstance(function, tirx.PrimFunc):
             done = function.attrs and SCHEDULED in function.attrs
-            functions[global_name] = elementary.expand(function if done else schedule_kernel(function, machine))
+            kernel = function if done else identities.start_at_infinity(schedule_kernel(function, machine))
+            functions[global_name] = elementary.expand(kernel)
     return tvm.IRModule(functions)
 
 
@@ -81,7 +88,7 @@ def _applied(rule: Rule, sch: Schedule, block: str, machine: Registers) -> Sched
     trial = sch.copy()
     try:
         rule(trial, trial.get_sblock(block), machine)
-    except ScheduleError:
+    except (ScheduleError, InternalError):  # TVM refuses some steps by a failed assertion of its own
         return sch
     return trial
 
@@ -98,6 +105,8 @@ def _inline(sch: Schedule, block: SBlockRV) -> None:
         return
     if isinstance(body.value, tirx.FloorMod) or (len(consumers) > 1 and not _is_cheap(body)):
         return  # nested remainders (hashes) cost TVM's simplifier exponential time
+    if not _is_short(body):
+        return
     try:
         sch.compute_inline(block)
     except ScheduleError:
@@ -116,6 +125,19 @@ def _moves(block: s_tir.SBlock) -> bool:
         return True
     last = block.iter_vars[-1].var
     return isinstance(value, TensorLoad) and bool(value.indices) and not value.indices[-1].same_as(last)
+
+
+def _is_short(body: tirx.BufferStore) -> bool:
+    """Whether an expression may grow by being written into another one, where it may stand more than once."""
+    length = 0
+
+    def count(term: tvm.ir.Expr) -> structural.VisitInterrupt | None:
+        nonlocal length
+        costly = isinstance(term, tvm.ir.Call) and getattr(term.op, "name", "").removeprefix("tirx.") in _COSTLY
+        length += _COSTLY_LENGTH if costly else 1
+        return structural.VisitInterrupt(None) if length > _LONGEST else None
+
+    return structural.structural_walk(body.value, (tvm.ir.Expr, count)) is None
 
 
 def _is_cheap(body: tirx.BufferStore) -> bool:
