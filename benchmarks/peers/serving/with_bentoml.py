@@ -18,6 +18,5 @@ def server(place: Place) -> Server:
             "MODEL": str(place.model),
             "BENTOML_HOME": str(place.folder),
             "BENTOML_DO_NOT_TRACK": "True",
-            "BENTOML_CONFIG_OPTIONS": "api_server.logging.access.enabled=false",
         },
     )

@@ -12,5 +12,10 @@ def server(place: Place) -> Server:
     return Server(
         (str(place.python), "rayserve_app.py"),
         {"json_1": route, "json_32": route},
-        {"MODEL": str(place.model), "PORT": str(place.port), "RAY_USAGE_STATS_ENABLED": "0"},
+        {
+            "MODEL": str(place.model),
+            "PORT": str(place.port),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",
+        },
     )

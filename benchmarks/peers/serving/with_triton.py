@@ -43,7 +43,7 @@ def server(place: Place) -> Server:
         ),
         {"addsub": Route("v2_add_sub", f"/v2/models/{ADD_SUB}/infer")},
         {
-            "LD_LIBRARY_PATH": f"{triton / 'external_libs'}:{triton.parent / 'tritonserver' / 'lib'}",
+            "LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs"),
             "PATH": f"{place.python.parent}:/usr/bin:/bin",
             "PYTHONPATH": str(packages),
         },
