@@ -21,5 +21,5 @@ def server(place: Place) -> Server:
     return Server(
         place.command("mlflow", "models", "serve", "--model-uri", str(model), *options),
         {"json_1": route, "json_32": route},
-        quiet | {"PATH": f"{place.python.parent}{os.pathsep}{os.environ['PATH']}"},
+        quiet | {"UVICORN_ACCESS_LOG": "false", "PATH": f"{place.python.parent}{os.pathsep}{os.environ['PATH']}"},
     )
