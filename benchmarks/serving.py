@@ -10,8 +10,7 @@ answers fixed bytes. Each peer is installed into an environment of its own under
 has one (peers/serving/with_<peer>.py). A peer that does not install or start is left out, and the reason told.
 
 The cases: `json_1` and `json_32`, one and 32 rows as JSON; `binary_32`, 32 rows as binary tensors; `grpc_1`, one row by
-gRPC; `addsub`, the sum and the difference of two INT32 tensors [1, 16], against Triton; `usecase`, the whole endpoint
-of ETA with its features looked up, from a workspace that serves it (`--workspace`, for example that of `bottega demo`).
+gRPC; `addsub`, the sum and the difference of two INT32 tensors [1, 16] as JSON, against Triton.
 A server takes part in the cases that it can do.
 
 wrk drives HTTP, and a client that costs little (peers/serving/grpc_client.py) gRPC; each connection sends its next

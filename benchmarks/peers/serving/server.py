@@ -50,18 +50,23 @@ class Route:
 
 @dataclass(frozen=True)
 class Server:
-    """`routes` by case; the first tells that the server is ready. One that does not compute has no right answers."""
+    """`routes` by case; the first tells that the server is ready.
+
+    One that does not compute has no right answers. One whose processes watch each other's time cannot be held.
+    """
 
     command: tuple[str, ...]
     routes: Mapping[str, Route]
     environment: Mapping[str, str] = field(default_factory=dict)
     computes: bool = True
+    can_be_held: bool = True
 
 
 class Running:
     """A started server, on `core` where there is one to give; what it writes goes to the file `log`."""
 
     def __init__(self, server: Server, folder: Path, core: int | None, log: Path) -> None:
+        self._can_be_held = server.can_be_held
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 pinned(server.command, core),
@@ -88,7 +93,8 @@ class Running:
 
     def pause(self) -> None:
         """Hold all its processes, so that what it does unasked takes nothing from the server that has its turn."""
-        self._signal(signal.SIGSTOP)
+        if self._can_be_held:
+            self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let them go on."""

@@ -18,4 +18,5 @@ def server(place: Place) -> Server:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "disabled",
         },
+        can_be_held=False,
     )

@@ -47,4 +47,5 @@ def server(place: Place) -> Server:
             "PATH": f"{place.python.parent}:/usr/bin:/bin",
             "PYTHONPATH": str(packages),
         },
+        can_be_held=False,
     )

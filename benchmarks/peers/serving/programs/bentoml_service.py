@@ -12,6 +12,6 @@ class Regressor:
     def __init__(self) -> None:
         self.booster = xgboost.Booster({"nthread": 1}, model_file=os.environ["MODEL"])
 
-    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=2048, max_latency_ms=1000)
+    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=2048)
     def predict(self, rows: np.ndarray) -> np.ndarray:
         return self.booster.inplace_predict(rows.astype(np.float32))
