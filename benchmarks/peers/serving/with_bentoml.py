@@ -19,4 +19,5 @@ def server(place: Place) -> Server:
             "BENTOML_HOME": str(place.folder),
             "BENTOML_DO_NOT_TRACK": "True",
         },
+        can_be_held=False,
     )
