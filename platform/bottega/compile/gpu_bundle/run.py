@@ -22,7 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import gpu as gpus  # noqa: E402  the folder of this script may not be on the path
+import gpu as gpus  # noqa: E402, I001  the folder of this script may not be on the path
 import tvm_abi  # noqa: E402
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
