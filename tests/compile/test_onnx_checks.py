@@ -13,7 +13,7 @@ from bottega.compile.native import llvm_target
 from bottega.compile.onnx_checks import OPSETS, notes
 from bottega.compile.schedule import schedule
 from bottega.compile.target import host
-from bottega.errors import InvalidData, InvalidInput, Unsupported
+from bottega.errors import InvalidData, InvalidInput, TooLarge, Unsupported
 
 
 def model(text: str, weights: Sequence[TensorProto] = (), opset: int = 20) -> bytes:
@@ -104,6 +104,13 @@ def test_tensors_beyond_the_largest_are_refused_before_they_are_made(text: str, 
         compile_(model(text))
 
 
+@pytest.mark.parametrize("op", ["z = ConstantOfShape(s) y = Add(x, z)", "y = Expand(x, s)"])
+def test_a_size_that_the_graph_computes(op: str) -> None:
+    constants = "<int64[1] a = {2000000000}, int64[1] b = {2}>"
+    with pytest.raises(TooLarge, match="4000000000"):
+        read_onnx(model(f"g (float[1] x) => (float[n] y) {constants} {{ s = Mul(a, b) {op} }}"))
+
+
 def test_a_range_beyond_the_largest() -> None:
     limits = [weight(np.array(v, np.int64), n) for n, v in (("a", 0), ("b", 9_000_000_000), ("c", 1))]
     with pytest.raises(InvalidInput):
@@ -112,12 +119,12 @@ def test_a_range_beyond_the_largest() -> None:
 
 def test_a_batch_that_makes_tensors_too_large() -> None:
     content = model("g (float[n, 65536] x) => (float[n, 65536] y) { y = Relu(x) }")
-    with pytest.raises(Unsupported, match="65536"):
+    with pytest.raises(TooLarge, match="65536"):
         import_onnx(read_onnx(content), {"x": (65536, 65536)})
 
 
 @pytest.mark.parametrize(
-    ("dims", "error"), [([2**31], Unsupported), ([2**20, 2**20], Unsupported), ([-4], InvalidData), ([7], InvalidData)]
+    ("dims", "error"), [([2**31], TooLarge), ([2**20, 2**20], TooLarge), ([-4], InvalidData), ([7], InvalidData)]
 )
 def test_a_weight_that_claims_another_size(dims: list[int], error: type[InvalidInput]) -> None:
     claimed = weight(np.ones(4, np.float32))
@@ -209,7 +216,7 @@ def test_weights_in_other_files_are_never_read(place: str, where: str) -> None:
     if where == "branch":
         branch = next(a for a in changed.graph.node[1].attribute if a.name == "then_branch")
         branch.g.node[0].attribute[0].t.CopyFrom(outside)
-    with pytest.raises(Unsupported, match="another file"):
+    with pytest.raises(InvalidData, match="another file"):
         read_onnx(changed.SerializeToString())
 
 

@@ -18,7 +18,7 @@ from bottega.compile.fold import FoldSmallConstants
 from bottega.compile.indices import SafeTakes
 from bottega.compile.integer import UseIntegers
 from bottega.compile.layout import ChannelsLast
-from bottega.compile.onnx_checks import check_datatypes, check_file, check_sizes
+from bottega.compile.onnx_checks import check_datatypes, check_file, check_sizes, may_grow
 from bottega.compile.onnx_rewrites import simplify, with_input_shapes, without_defaults
 from bottega.compile.operators import ReplaceOperators
 from bottega.compile.refusals import check_tensors, refuse
@@ -28,14 +28,17 @@ from bottega.errors import BottegaError, InvalidData, Unsupported
 def read_onnx(model: bytes) -> onnx.ModelProto:
     """Parse and check; default values of inputs become constants.
 
-    Raises InvalidData for bytes that are no valid ONNX model, Unsupported for one that is too large or that refers to
-    other files.
+    Raises InvalidData for bytes that are no valid ONNX model or that refer to other files, TooLarge for a tensor that
+    is.
     """
     try:
         parsed = onnx.load_model_from_string(model)
         check_file(parsed)
         onnx.checker.check_model(parsed, full_check=True)
-        check_sizes(onnx.shape_inference.infer_shapes(parsed))
+        known = onnx.shape_inference.infer_shapes(parsed)
+        check_sizes(known)
+        if may_grow(known):
+            check_sizes(onnx.shape_inference.infer_shapes(simplify(parsed)))
     except BottegaError:
         raise
     except Exception as error:  # noqa: BLE001  the parser's, the checker's and the shape inference's errors share no base

@@ -11,6 +11,7 @@ import onnx
 from bottega.compile.join import join
 from bottega.compile.lower import import_onnx, lower, read_onnx, tvm_errors
 from bottega.compile.native import llvm_target
+from bottega.compile.onnx_checks import notes
 from bottega.compile.program import Program
 from bottega.compile.schedule import Scheduler, schedule
 from bottega.compile.target import Target
@@ -37,6 +38,7 @@ def add_network(program: Program, model: bytes, width: int, target: Target, sche
         raise Unsupported(f"The network has {len(inputs)} inputs and {len(outputs)} outputs; it must have one of each.")
     for size in SIZES:
         add_size(program, graph, {inputs[0].name: (size, width)}, size, target, scheduler)
+    program.notes.extend(notes(graph))
 
 
 def add_size(

@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper
 
-from bottega.errors import InvalidData, Unsupported
+from bottega.errors import InvalidData, TooLarge, Unsupported
 
 OPSETS = range(7, 29)
 """Versions of the operator set. Before 7, broadcasting was an attribute; after the last one, nothing was tested."""
@@ -21,6 +21,7 @@ _SIGNED = (np.int8, np.int16, np.int32, np.int64)
 _UNSIGNED = (np.uint8, np.uint16, np.uint32, np.uint64)
 LARGEST_BYTES = 2**31 - 1
 """Of one tensor."""
+_GROWING = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"})
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 DATATYPES: Mapping[int, np.dtype] = MappingProxyType(
     {
@@ -35,7 +36,7 @@ DATATYPES: Mapping[int, np.dtype] = MappingProxyType(
 def check_file(model: onnx.ModelProto) -> None:
     """Before ONNX's checker sees the model: what could make it, or what follows, read or allocate too much.
 
-    Raises InvalidData or Unsupported.
+    Raises InvalidData or TooLarge: ONNX Runtime, which takes what is only unsupported, must not open these either.
     """
     if len(_opsets(model)) != 1:
         raise InvalidData(f"The model names {len(_opsets(model))} versions of ONNX's operators; it must name one.")
@@ -51,7 +52,7 @@ def _check_tensor(tensor: TensorProto) -> None:
     """Of a weight, or of a constant anywhere in the graph."""
     name = f"The tensor {tensor.name!r}"
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise Unsupported(
+        raise InvalidData(
             f"{name} is in another file, and a model file alone is read.",
             next_step="Save the model with its weights inside.",
         )
@@ -68,19 +69,25 @@ def _check_tensor(tensor: TensorProto) -> None:
 
 
 def check_sizes(model: onnx.ModelProto) -> None:
-    """After shape inference: no tensor whose size is known is too large. Raises InvalidData or Unsupported."""
+    """After shape inference: no tensor whose size is known is too large. Raises InvalidData or TooLarge."""
     for value in _values(model):
         tensor = value.type.tensor_type
         _check_size(f"The value {value.name!r}", _known_sizes(tensor), tensor.elem_type)
 
 
+def may_grow(model: onnx.ModelProto) -> bool:
+    """Whether an operator makes as many elements as a value says that shape inference alone does not know."""
+    known = {v.name for v in _values(model) if all(d.HasField("dim_value") for d in v.type.tensor_type.shape.dim)}
+    return any(node.op_type in _GROWING and not known.issuperset(node.output) for node in model.graph.node)
+
+
 def _check_size(what: str, shape: tuple[int, ...], datatype: int) -> None:
-    """Raise InvalidData for a negative size, Unsupported for too many bytes."""
+    """Raise InvalidData for a negative size, TooLarge for too many bytes."""
     if any(size < 0 for size in shape):
         raise InvalidData(f"{what} has shape {shape}.")
     item_bytes = DATATYPES[datatype].itemsize if datatype in DATATYPES else 1
     if math.prod(shape) * item_bytes > LARGEST_BYTES:
-        raise Unsupported(f"{what} has shape {shape}: more than {LARGEST_BYTES} bytes.")
+        raise TooLarge(f"{what} has shape {shape}: more than {LARGEST_BYTES} bytes.")
 
 
 def check_datatypes(model: onnx.ModelProto) -> None:

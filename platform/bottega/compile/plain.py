@@ -9,6 +9,7 @@ from bottega.compile.calls import Native
 from bottega.compile.graph import Graph
 from bottega.compile.integer import is_quantised
 from bottega.compile.manifest import Bucket, Kind, Tensor
+from bottega.compile.onnx_checks import notes
 from bottega.compile.order import Order
 from bottega.compile.parity import PLAIN_TOLERANCE, QUANTISED_TOLERANCE, TOLERANCE
 from bottega.compile.program import Program
@@ -62,6 +63,7 @@ def lower_graph(graph: Graph, order: Order, scheduler: Scheduler = schedule) -> 
             network.add_size(program, graph.model, shapes, size, order.target, scheduler)
         order.progress("Lowering", len(sizes), len(sizes))
         candidates = {size: _sizes_for(size, sizes) for size in sizes}
+        program.notes.extend(notes(graph.model))
     except Unsupported as error:
         program, candidates = Program(), {size: [] for size in sizes}
         program.notes.append(f"The graph runs on ONNX Runtime: {error.what}")

@@ -89,6 +89,8 @@ class _Rule:
 
     def check_form(self, array: np.ndarray) -> None:
         """Type and shape."""
+        if not isinstance(array, np.ndarray):
+            raise InvalidInput(f"{self.name!r} is a {type(array).__name__}.", next_step="Give an array of numpy.")
         given = array.shape[1:] if self.batched and array.ndim else array.shape
         if array.dtype != self._dtype or given != self._row or array.ndim != len(self._tensor.shape):
             sizes = ", ".join("batch" if size == -1 else str(size) for size in self._tensor.shape)
