@@ -16,6 +16,9 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from conformance.cases import Case, load_cases, with_constants
 from conformance.worker import PASSED, UNSUPPORTED, WRONG, Outcome, run_cases
