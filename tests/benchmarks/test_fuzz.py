@@ -16,7 +16,8 @@ from bottega.errors import InvalidInput
 
 ROOT = Path(__file__).parents[2]
 KEY = b"a key of thirty-two bytes, or so"
-NAMES = ("deepeta", "cnn", "trees")
+NAMES = (pytest.param("deepeta", marks=pytest.mark.slow), pytest.param("cnn", marks=pytest.mark.slow), "trees")
+"""The networks take a minute to compile."""
 FAST, ALL = 300, 10_000
 TOLERANCE = 2e-5
 """Relative to the answer, or to the usual size of answers."""
