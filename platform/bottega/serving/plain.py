@@ -15,7 +15,7 @@ from bottega.serving.config import ModelConfig
 from bottega.serving.metrics import Metrics
 from bottega.serving.model import Model, Prepared, Statistics
 from bottega.serving.onnx_model import OnnxModel
-from bottega.serving.protocol import InferRequest, ModelMetadata, TensorSpec
+from bottega.serving.protocol import DATATYPES, InferRequest, ModelMetadata, TensorSpec
 from bottega.serving.rows import MAX_ROWS
 
 SLOW_NS = 5_000_000
@@ -142,8 +142,6 @@ def load_plain(
 
 
 def _made_up(tensor: TensorSpec) -> np.ndarray[Any, Any]:
-    from bottega.serving.protocol import DATATYPES
-
     shape = tuple(1 if size == -1 else size for size in tensor.shape)
     if tensor.datatype == "BYTES":
         return np.full(shape, b"0", object)
