@@ -91,6 +91,15 @@ def test_join_counts_what_is_matched_unmatched_duplicate_waiting_and_overdue(wor
     assert (counts.waiting, counts.overdue) == (2, 1)  # "c" was asked over 6 h ago, "d" not yet
 
 
+def test_answers_that_were_left_out_as_repeats_are_counted(workspace, monitor):
+    twice = pd.concat([predictions("ab"), predictions("b", version=2).assign(eta_min=7.0)])
+    twice.attrs["repeats"] = 3
+    append_labels(workspace, "eta", labels("ab", [11, 12], 30, 31))
+    joined = join_labels(twice, read_labels(workspace, "eta"), monitor, NOON + timedelta(hours=1))
+    assert joined.table["predicted"].tolist() == [10.0, 7.0]
+    assert joined.counts.repeats == 4
+
+
 def test_the_future_is_not_known(workspace, monitor):
     append_labels(workspace, "eta", labels("aa", [11, 9], 30, 50))
     known = read_labels(workspace, "eta")

@@ -12,7 +12,7 @@ from bottega.features.online import OnlineStore
 from bottega.features.plan import Columns, FeaturePlan
 from bottega.schema import Field
 from bottega.serving.client import Client
-from bottega.serving.log import Answered, PredictionLog, read_predictions
+from bottega.serving.log import REPEATS, Answered, PredictionLog, read_predictions
 from bottega.serving.process import running
 from bottega.times import from_epoch_us, to_epoch_us
 from bottega.workspace import Workspace
@@ -107,6 +107,23 @@ def test_versions_with_other_fields_are_read_together(workspace: Workspace) -> N
     assert frame["km"].isna().tolist() == [False, False, True, True]
     # a plan without a time: the moment of the prediction stands in
     assert (frame["at"] == frame["predicted_at"]).tolist() == [False, False, True, True]
+
+
+def test_of_an_id_that_was_answered_twice_the_first_answer_counts(workspace: Workspace) -> None:
+    log = PredictionLog(workspace.predictions)
+    log.append(answered(0, 3, NOON))
+    log.append(answered(1, 1, NOON + HOUR))  # asked again, and answered later
+    log.append(answered(1, 1, NOON + 24 * HOUR))  # in a segment of another day
+    log.append(answered(1, 1, NOON + 2 * HOUR, version=4))  # asked of another version
+    log.close()
+    found = read_predictions(workspace, "eta")
+    assert found["request_id"].tolist() == ["id-0", "id-1", "id-2", "id-1"]
+    assert found["model_version"].tolist() == [3, 3, 3, 4]
+    assert (found["predicted_at"][:3] < from_epoch_us(NOON + 6 * HOUR)).all()
+    assert found.attrs[REPEATS] == 2
+    later = read_predictions(workspace, "eta", from_epoch_us(NOON + 90 * 60_000_000))
+    assert later[["request_id", "model_version"]].to_numpy().tolist() == [["id-1", 4]]
+    assert later.attrs[REPEATS] == 1
 
 
 def test_what_does_not_fit_is_dropped_and_counted(workspace: Workspace) -> None:

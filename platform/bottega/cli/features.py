@@ -392,6 +392,8 @@ def skew(
         "null trained",
         "KS distance",
     )
-    session.emit(found, table(f"{usecase} version {found.model_version}, {found.requests:,} requests", columns, rows))
+    repeats = f" ({found.repeats:,} repeats left out)" if found.repeats else ""
+    title = f"{usecase} version {found.model_version}, {found.requests:,} requests{repeats}"
+    session.emit(found, table(title, columns, rows))
     if found.mismatches:
         raise typer.Exit(1)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from bottega.errors import InvalidData, InvalidInput
 from bottega.files import write_atomic
 from bottega.monitoring.monitor import Monitor
+from bottega.serving.log import REPEATS
 from bottega.times import to_epoch_us
 from bottega.workspace import Workspace
 
@@ -28,7 +29,8 @@ class LabelCounts(msgspec.Struct, frozen=True):
     """What became of predictions and labels in a join.
 
     `unmatched` labels name no logged prediction, `duplicates` were replaced by a later label of the same request,
-    `waiting` predictions have no label yet, `overdue` ones of them should have had one.
+    `waiting` predictions have no label yet, `overdue` ones of them should have had one. `repeats` are logged answers
+    that were left out, because their request had been answered before.
     """
 
     predictions: int
@@ -37,6 +39,7 @@ class LabelCounts(msgspec.Struct, frozen=True):
     duplicates: int
     waiting: int
     overdue: int
+    repeats: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def join_labels(predictions: pd.DataFrame, labels: pd.DataFrame, monitor: Monito
     """Judge `predictions` (the log's columns) by `labels` as far as they were known at `until`.
 
     Of several labels of a request the latest counts; of equally late ones, the one stored last. A request that was
-    logged twice is judged by its last answer.
+    answered by several versions is judged by the last one's answer.
     """
     known = labels[labels["label_at"] < until]
     last = known.sort_values("label_at", kind="stable").drop_duplicates("request_id", keep="last")
@@ -144,6 +147,7 @@ def join_labels(predictions: pd.DataFrame, labels: pd.DataFrame, monitor: Monito
         duplicates=len(known) - len(last),
         waiting=int((~has_label).sum()),
         overdue=int(overdue.sum()),
+        repeats=predictions.attrs.get(REPEATS, 0) + len(predictions) - len(asked),
     )
     return Joined(_with_answers(table, monitor), counts)
 

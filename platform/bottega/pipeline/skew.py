@@ -12,7 +12,7 @@ from bottega.monitoring.skew import FeatureSkew, skew
 from bottega.pipeline.sources import gather
 from bottega.pipeline.watch import live_version
 from bottega.progress import Progress, silent
-from bottega.serving.log import read_predictions
+from bottega.serving.log import REPEATS, read_predictions
 from bottega.serving.segments import FEATURE
 from bottega.settings import Settings
 from bottega.times import parse_time
@@ -21,7 +21,10 @@ from bottega.workspace import Workspace
 
 
 class SkewReport(msgspec.Struct, frozen=True):
-    """Every looked-up feature of a live version over the requests of a span (ISO 8601, UTC)."""
+    """Every looked-up feature of a live version over the requests of a span (ISO 8601, UTC).
+
+    `repeats` are rows of that span that clients asked for again under the same id; they are not among the requests.
+    """
 
     usecase: str
     model_version: int
@@ -29,6 +32,7 @@ class SkewReport(msgspec.Struct, frozen=True):
     until: str
     requests: int
     features: tuple[FeatureSkew, ...]
+    repeats: int = 0
 
     @property
     def mismatches(self) -> int:
@@ -82,6 +86,7 @@ def served_skew(
         last.isoformat(),
         len(asked),
         skew(served, offline, trained, features),
+        asked.attrs.get(REPEATS, 0),
     )
 
 

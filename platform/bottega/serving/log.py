@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bottega.errors import StorageError
 from bottega.serving.protocol import check_name
 from bottega.serving.segments import Answered, write_segment
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _HURRY = 2048
 """Waiting requests from which on the writer does not wait for its clock: they would hold tens of megabytes."""
+REPEATS = "repeats"
+"""Attribute of what `read_predictions` returns."""
 _report = logging.getLogger("bottega.serving")
 
 
@@ -118,6 +122,10 @@ def read_predictions(
     """Logged rows of a use case with `at` in [since, until), in the order of prediction: what clients were answered, or
     with `shadow` what the shadow would have answered.
 
+    One row an id and version: a client that got no answer asks again under the same id, so a request may be logged
+    twice, and its first answer counts. `attrs[REPEATS]` of the frame is how many rows were left out for that. An id
+    that another version answers too has a row of each: past requests are asked anew of a new version.
+
     Columns: request_id, predicted_at and at (UTC), the request's fields, the answer's fields, the looked-up features
     as `feature_<column>`, model_version, role, latency_us. An empty frame with the first three where nothing was
     logged.
@@ -135,9 +143,13 @@ def read_predictions(
     if "role" not in frame:  # written before there were roles
         frame.insert(frame.columns.get_loc("model_version") + 1, "role", "champion")
     frame["role"] = frame["role"].fillna("champion")
-    wanted = (frame["role"] == "shadow").to_numpy() == shadow
+    frame = frame[(frame["role"] == "shadow") == shadow].sort_values("predicted_at", kind="stable")
+    first = ~frame.duplicated(["request_id", "model_version"]).to_numpy()
+    inside = np.ones(len(frame), bool)
     if since is not None:
-        wanted &= (frame["at"] >= since).to_numpy()
+        inside &= (frame["at"] >= since).to_numpy()
     if until is not None:
-        wanted &= (frame["at"] < until).to_numpy()
-    return frame[wanted].sort_values("predicted_at", kind="stable", ignore_index=True)
+        inside &= (frame["at"] < until).to_numpy()
+    found = frame[inside & first].reset_index(drop=True)
+    found.attrs[REPEATS] = int((inside & ~first).sum())
+    return found
