@@ -14,10 +14,14 @@ from bottega.settings import asset_folder
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column: our name, the publisher's name where it differs, type, unit and whether a value may be missing."""
+    """One column: our name, the publisher's name where it differs, type, unit and whether a value may be missing.
+
+    `table` names its table where a dataset has several; `texts` is a list of texts in one cell.
+    """
 
     name: str
-    type: Literal["time", "integer", "number", "text", "bool"]
+    type: Literal["time", "integer", "number", "text", "texts", "bool"]
+    table: str = ""
     official: str = ""
     unit: str = ""
     nullable: bool = False
@@ -31,11 +35,13 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the column's name), `month` (pickup lies in the file's month), `local_time` (the wall clock shows such a time),
     `range` (`minimum` <= column <= `maximum`, column > `above`), `allowed` (the column is one of `values`), `past` (the
     column's time is not after the moment of reading), `duplicate` (no earlier row has the same values in `columns`; of
-    trips: the row does not repeat one of an earlier file of the same month).
+    trips: the row does not repeat one of an earlier file of the same month), `reference` (another of the dataset's
+    tables knows the value). `table` names the table whose rows are meant where a dataset has several.
     """
 
     reason: str
-    kind: Literal["type", "null", "month", "local_time", "range", "allowed", "past", "duplicate"]
+    kind: Literal["type", "null", "month", "local_time", "range", "allowed", "past", "duplicate", "reference"]
+    table: str = ""
     column: str = ""
     columns: tuple[str, ...] = ()
     minimum: float | None = None
