@@ -6,18 +6,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bottega.features.plan import Columns, FeaturePlan, Function, Lookup, Online, Stack, step_outputs
+from bottega.features.plan import FeaturePlan
 from bottega.features.static import StaticView
+from bottega.features.steps import Columns, Function, Lookup, Online, Stack
 from bottega.features.view import FeatureView
 from bottega.training.examples import Examples
 from bottega.training.package import ModelPackage
-from bottega.training.recipe import ModelSpec, Recipe, step_inputs
+from bottega.training.recipe import ModelSpec
 from bottega.training.reference import Reference
+from bottega.training.residual import ResidualRecipe
 from bottega.training.settings import BoostingSettings, NetworkSettings
 from bottega.usecase import UseCase
 
 
-def small_models(usecase: UseCase) -> Recipe:
+def small_models(usecase: UseCase) -> ResidualRecipe:
     """The use case's recipe with models that learn in seconds."""
     return dataclasses.replace(
         usecase.recipe, models=tuple(dataclasses.replace(s, settings=_small(s)) for s in usecase.recipe.models)
@@ -36,10 +38,10 @@ def check_plan(usecase: UseCase, spec: ModelSpec) -> None:
     assert msgspec.json.decode(msgspec.json.encode(plan), type=FeaturePlan) == plan
     ready = {field.name for field in plan.request}
     for step in plan.steps:
-        missing = set(step_inputs(step)) - ready
+        missing = set(step.reads()) - ready
         assert not missing, f"{step} reads {missing}, which no step before it makes"
-        assert not set(step_outputs(step)) & ready, f"{step} makes a column again"
-        ready |= set(step_outputs(step))
+        assert not set(step.makes()) & ready, f"{step} makes a column again"
+        ready |= set(step.makes())
     assert {field.name for field in plan.answer} <= ready
 
 
@@ -77,7 +79,7 @@ def check_no_leak(usecase: UseCase, known_later: set[str]) -> None:
         stack = next(step for step in plan.steps if isinstance(step, Stack))
         used = {field.name for field in plan.request} | set(stack.inputs)
         for step in plan.steps:
-            used |= set(step_inputs(step))
+            used |= set(step.reads())
         assert not used & (known_later | {usecase.target.label})
 
 

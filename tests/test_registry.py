@@ -7,7 +7,9 @@ import pytest
 
 import bottega.registry
 from bottega.errors import InvalidInput, NotFound, StorageError
-from bottega.features.plan import FeaturePlan, Model, Stack, Table
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Model, Stack
+from bottega.features.tables import Table
 from bottega.registry import Registry, git_commit
 from bottega.schema import Field
 from bottega.training.package import ModelPackage, PackageInfo, Trained

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bottega.features.plan import Online
+from bottega.features.steps import Online
 from bottega.registry import CHALLENGER
 from bottega.serving.client import UseCaseStatus
 from studio.snapshot import Snapshot

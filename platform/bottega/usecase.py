@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from bottega.datasets.reading import Reader
 from bottega.features.refs import View
 from bottega.monitoring.monitor import Monitor
 from bottega.schema import Field
@@ -13,13 +14,14 @@ from bottega.training.recipe import Recipe, Target
 class UseCase:
     """The declaration of a use case.
 
-    `dataset` names the dataset in the catalogue, `recipe` says how its models are made, `gate` what a candidate must
-    beat, `monitor` what is watched once it is live.
+    `dataset` names the dataset in the catalogue, `read` reads it, `recipe` says how its models are made, `gate` what a
+    candidate must beat, `monitor` what is watched once it is live.
     """
 
     name: str
     title: str
     dataset: str
+    read: Reader
     recipe: Recipe
     monitor: Monitor
     gate: Gate = field(default_factory=Gate)

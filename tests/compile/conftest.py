@@ -21,20 +21,9 @@ from bottega.compile.schedule import schedule
 from bottega.compile.target import LEVELS, Target, cpu_features, host, named
 from bottega.compile.tree_tables import Form, form_of
 from bottega.compile.trees import Ensemble
-from bottega.features.plan import (
-    Bucket,
-    Calendar,
-    Columns,
-    FeaturePlan,
-    Function,
-    Lookup,
-    Model,
-    Parts,
-    Stack,
-    Table,
-    Tables,
-    run_steps,
-)
+from bottega.features.plan import FeaturePlan, run_steps
+from bottega.features.steps import Bucket, Calendar, Columns, Function, Lookup, Model, Parts, Stack
+from bottega.features.tables import Table, Tables
 from bottega.schema import Field
 from bottega.training.package import ModelPackage, PackageInfo, Trained
 from bottega.training.reference import no_online_store, onnx_function

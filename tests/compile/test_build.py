@@ -17,7 +17,7 @@ from bottega.compile.order import STAGES
 from bottega.compile.runtime import Artifact
 from bottega.compile.target import Target, host, misfit, named
 from bottega.errors import Conflict, IntegrityError, InvalidData, InvalidInput, Unavailable, Unsupported
-from bottega.features.plan import save_tables
+from bottega.features.tables import save_tables
 from bottega.training.package import ModelPackage
 from bottega.training.reference import Reference
 

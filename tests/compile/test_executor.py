@@ -7,12 +7,12 @@ import pytest
 
 from bottega.compile.executor import bind_check, bind_steps
 from bottega.errors import InvalidInput
-from bottega.features.plan import (
+from bottega.features.plan import FeaturePlan, check_request, run_steps
+from bottega.features.steps import (
     Bucket,
     Calendar,
     Columns,
     External,
-    FeaturePlan,
     Function,
     Lookup,
     Model,
@@ -20,10 +20,8 @@ from bottega.features.plan import (
     Parts,
     Service,
     Stack,
-    Table,
-    check_request,
-    run_steps,
 )
+from bottega.features.tables import Table
 from bottega.schema import Field
 
 PARTS_OF_TIME = {"hour": "hour", "day": "weekday", "minute": "minute_of_day", "week": "hour_of_week"}

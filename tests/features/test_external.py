@@ -21,8 +21,9 @@ from bottega.features import Attribute, Entity, ExternalView, FeatureView, count
 from bottega.features.external import ask_now, read_external
 from bottega.features.external_reader import FAILURES, ExternalReader
 from bottega.features.offline import TrainingSet
-from bottega.features.plan import Parts, run_steps
+from bottega.features.plan import run_steps
 from bottega.features.service import MOST_ROWS, Failed, ask, read_answer
+from bottega.features.steps import Parts
 
 ZONE = Entity("zone", keys=("zone",), dtype="int32")
 Behaviour = Callable[[dict, int], tuple[int, bytes]]

@@ -4,7 +4,7 @@ import torch
 
 from bottega.errors import InvalidInput
 from bottega.features import function_steps, on_request
-from bottega.features.plan import Function
+from bottega.features.steps import Function
 
 
 @on_request(unit="km")

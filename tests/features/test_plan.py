@@ -7,7 +7,9 @@ import pytest
 
 from bottega.errors import InvalidInput
 from bottega.features import plan
-from bottega.features.plan import FeaturePlan, Parts, Table
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Parts
+from bottega.features.tables import Table
 from bottega.schema import Field
 
 

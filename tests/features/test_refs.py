@@ -2,8 +2,8 @@ import pytest
 
 from bottega.errors import InvalidInput, NotFound
 from bottega.features import Entity, FeatureView, StaticView, count, mean, reference_steps
-from bottega.features.plan import Lookup, Online
 from bottega.features.refs import resolve
+from bottega.features.steps import Lookup, Online
 
 ZONE = Entity("zone", keys=("zone",))
 TRAFFIC = FeatureView("traffic", ZONE, "trips", "dropoff_at", [mean("speed_kmh").over("15m"), count().over("1h")])

@@ -14,19 +14,9 @@ from bottega.compile.build import build_artifact
 from bottega.compile.runtime import Artifact
 from bottega.features.entity import Entity
 from bottega.features.online import OnlineStore
-from bottega.features.plan import (
-    Calendar,
-    Columns,
-    FeaturePlan,
-    Function,
-    Lookup,
-    Model,
-    Online,
-    Parts,
-    Stack,
-    Table,
-    run_steps,
-)
+from bottega.features.plan import FeaturePlan, run_steps
+from bottega.features.steps import Calendar, Columns, Function, Lookup, Model, Online, Parts, Stack
+from bottega.features.tables import Table
 from bottega.features.view import FeatureView
 from bottega.features.windows import count, mean
 from bottega.schema import Field

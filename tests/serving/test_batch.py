@@ -14,7 +14,7 @@ import pytest
 
 from bottega.compile.runtime import Artifact
 from bottega.errors import Conflict, InvalidData, InvalidInput, NotFound
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving import deployment
 from bottega.serving.batch import predict_file
 from bottega.serving.batch_output import Manifest

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.batcher import Batcher, QueueFull
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bottega.errors import BottegaError, InvalidInput, NotFound, Unavailable
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.client import Client, TimedOut
 from bottega.serving.log import REPEATS, read_predictions
 from bottega.serving.process import running

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from bottega.compile.build import build_artifact
-from bottega.features.plan import Columns, External, FeaturePlan, Function, Model, Service, Stack, Table
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns, External, Function, Model, Service, Stack
+from bottega.features.tables import Table
 from bottega.schema import Field
 from bottega.serving import deployment
 from bottega.serving.live import LiveEndpoints

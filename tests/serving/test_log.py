@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from bottega.features.online import OnlineStore
-from bottega.features.plan import Columns, FeaturePlan
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns
 from bottega.schema import Field
 from bottega.serving.client import Client
 from bottega.serving.log import REPEATS, Answered, PredictionLog, read_predictions

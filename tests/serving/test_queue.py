@@ -17,7 +17,7 @@ import pytest
 from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidData, InvalidInput, NotFound, Unavailable
 from bottega.eventlog import EventLog, open_log
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving import deployment, queue
 from bottega.serving.log import read_predictions
 from bottega.serving.queue import Answer

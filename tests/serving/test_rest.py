@@ -12,7 +12,7 @@ import pytest
 
 from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidInput, NotFound
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.binary import decode_body
 from bottega.serving.client import Client
 from bottega.serving.log import read_predictions

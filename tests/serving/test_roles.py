@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.pipeline.release import deploy_version, wait_until_live
 from bottega.registry import Registry
 from bottega.serving import deployment

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottega.features.plan import Calendar, FeaturePlan, Online
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Calendar, Online
 from bottega.schema import Field
 from bottega.serving.routing import key_fields, place, request_key
 

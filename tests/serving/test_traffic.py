@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving import deployment
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.live import LiveEndpoints

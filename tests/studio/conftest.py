@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bottega.features.plan import FeaturePlan, Model, Stack
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Model, Stack
 from bottega.monitoring.labels import append_labels
 from bottega.monitoring.monitor import Monitor
 from bottega.monitoring.reference import load_reference, save_reference, take_reference

@@ -5,7 +5,8 @@ import pytest
 
 from bottega.compile.manifest import Bucket, Manifest, Parity, Trained
 from bottega.compile.target import host
-from bottega.features.plan import FeaturePlan, Model, Online, Stack
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Model, Online, Stack
 from bottega.monitoring.alerts import Alert, Evidence
 from bottega.monitoring.detection import Detection
 from bottega.registry import ModelVersion

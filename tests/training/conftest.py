@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bottega.datasets.reading import Sources
 from bottega.times import DAY_US, to_epoch_us
-from bottega.training.assembly import Effort
-from bottega.training.recipe import ModelSpec, Recipe, Sources
-from bottega.training.settings import BoostingSettings, NetworkSettings
-from bottega.training.trainer import Origin, Outcome, train
+from bottega.training.outcome import Origin, Outcome
+from bottega.training.recipe import ModelSpec
+from bottega.training.residual import ResidualRecipe
+from bottega.training.settings import BoostingSettings, Effort, NetworkSettings
+from bottega.training.trainer import train
 from usecases import find
 
 START = pd.Timestamp("2024-03-04T05:00", tz="UTC")  # a Monday's midnight in New York
@@ -93,7 +95,7 @@ def span() -> tuple[int, int]:
 
 
 @pytest.fixture(scope="session")
-def recipe() -> Recipe:
+def recipe() -> ResidualRecipe:
     """The ETA recipe with models that learn in a second."""
     eta = find("eta").recipe
     boosting = BoostingSettings(rounds=60, patience=10, depth=4, learning_rate=0.2, min_child_weight=50.0)
@@ -108,10 +110,10 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def run(recipe: Recipe, sources: Sources) -> Callable[..., Outcome]:
+def run(recipe: ResidualRecipe, sources: Sources) -> Callable[..., Outcome]:
     """Train on the village; keywords replace the defaults."""
 
-    def go(recipe: Recipe = recipe, sources: Sources = sources, **options: object) -> Outcome:
+    def go(recipe: ResidualRecipe = recipe, sources: Sources = sources, **options: object) -> Outcome:
         settings = {"effort": Effort(seed=3, threads=1)} | options
         return train("eta", recipe, sources, SINCE_US, UNTIL_US, Origin("village", "f1", "abc"), **settings)  # type: ignore[arg-type]
 

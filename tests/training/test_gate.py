@@ -52,7 +52,7 @@ def test_a_closed_gate_raises():
 
 
 def held_back(recipe, sources, span, outcome):
-    return make_examples(recipe, sources, outcome.split.gate_us, span[1])
+    return make_examples(recipe, sources, outcome.gate_us, span[1])
 
 
 def with_trained(package, **changes):

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import Calendar, FeaturePlan, Function, Lookup, Online, Stack
-from bottega.training.recipe import ModelSpec, needed
+from bottega.features.plan import FeaturePlan, needed
+from bottega.features.steps import Calendar, Function, Lookup, Online, Stack
+from bottega.training.recipe import ModelSpec
 
 
 def test_a_plan_holds_only_the_steps_that_its_model_needs(recipe):

@@ -5,34 +5,36 @@ import numpy as np
 import pytest
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import Parts, run_steps
-from bottega.training.assembly import Effort
+from bottega.features.plan import run_steps
+from bottega.features.steps import Parts
 from bottega.training.examples import make_examples
+from bottega.training.outcome import Origin
 from bottega.training.reference import Reference
-from bottega.training.trainer import Origin, train
+from bottega.training.settings import Effort
+from bottega.training.trainer import train
 
 
 def test_both_models_beat_the_baseline_and_the_better_one_is_chosen(outcome):
-    assert [c.spec.name for c in outcome.candidates] == ["boosting", "deepeta"]
+    assert [c.name for c in outcome.candidates] == ["boosting", "deepeta"]
     for candidate in outcome.candidates:
-        assert candidate.mae < candidate.evaluation.metrics["baseline_mae_min"]
-    assert outcome.chosen.mae == min(c.mae for c in outcome.candidates)
+        assert candidate.loss < candidate.evaluation.metrics["baseline_mae_min"]
+    assert outcome.chosen.loss == min(c.loss for c in outcome.candidates)
     assert outcome.decision.passed
     assert outcome.challengers[0] is not outcome.chosen
 
 
 def test_the_best_possible_error_is_nearly_reached(outcome, sources):
     noise = sources["trips"]["duration_min"].mean() * 0.2 * np.sqrt(2 / np.pi)
-    assert noise < outcome.chosen.mae < 1.35 * noise
+    assert noise < outcome.chosen.loss < 1.35 * noise
 
 
 def test_parts_do_not_overlap_and_labels_are_known_in_time(outcome, sources, span):
     held = outcome.chosen.held_back
-    assert (held["at"].astype("int64") >= outcome.split.gate_us).all()
+    assert (held["at"].astype("int64") >= outcome.gate_us).all()
     assert (held["label_at"].astype("int64") <= span[1]).all()
     trips = sources["trips"]
     known = trips["dropoff_at"].astype("int64") <= span[1]
-    early = trips["pickup_at"].astype("int64") >= outcome.split.gate_us
+    early = trips["pickup_at"].astype("int64") >= outcome.gate_us
     assert len(held) == (known & early).sum()
 
 
@@ -67,11 +69,11 @@ def test_the_reference_equals_the_recipe_run_by_hand(outcome, recipe, sources, s
         assert (found["eta_min"] <= found["high_min"]).all()
 
 
-def test_a_retrained_model_must_beat_the_champion(run, outcome, recipe, sources):
+def test_a_retrained_model_must_beat_the_champion(run, span, outcome, recipe, sources):
     boosting = dataclasses.replace(recipe, models=recipe.models[:1])
     same = run(recipe=boosting, champion=outcome.package)
     assert same.decision.passed  # the same data again: as good as before is good enough
-    better_once = with_recorded_error(outcome.package, 0.9 * same.chosen.mae)
+    better_once = with_recorded_error(outcome.package, 0.9 * same.chosen.loss)
     assert not run(recipe=boosting, champion=better_once).decision.passed
     slow = {**sources, "trips": sources["trips"].assign(duration_min=lambda t: t["duration_min"] * 1.5)}
     champion = outcome.package
@@ -79,14 +81,13 @@ def test_a_retrained_model_must_beat_the_champion(run, outcome, recipe, sources)
         "eta",
         boosting,
         slow,
-        outcome.split.since_us,
-        outcome.split.until_us,
+        *span,
         Origin("village", "f2"),
         champion=champion,
         effort=Effort(seed=3, threads=1),
     )
     assert better.decision.passed
-    assert better.rival.mae > 1.5 * better.chosen.mae
+    assert better.rival.mae > 1.5 * better.chosen.loss
 
 
 def with_recorded_error(package, mae):

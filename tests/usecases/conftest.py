@@ -10,14 +10,15 @@ from types import ModuleType
 import pytest
 
 from bottega.datasets.origin import Origin as DataOrigin
+from bottega.datasets.reading import Sources
 from bottega.datasets.simulator import SIMULATOR_START
 from bottega.datasets.trips import load_trips
 from bottega.datasets.zones import load_zones
 from bottega.settings import Settings
 from bottega.times import to_epoch_us
-from bottega.training.assembly import Effort
-from bottega.training.recipe import Sources
-from bottega.training.trainer import Origin, Outcome, train
+from bottega.training.outcome import Origin, Outcome
+from bottega.training.settings import Effort
+from bottega.training.trainer import train
 from bottega.workspace import Workspace
 from usecases import find
 

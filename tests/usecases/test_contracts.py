@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bottega.errors import NotFound
-from bottega.training.assembly import Effort
 from bottega.training.examples import make_examples
-from bottega.training.trainer import Origin, train
+from bottega.training.outcome import Origin
+from bottega.training.settings import Effort
+from bottega.training.trainer import train
 from usecases import discover, find
 
 KNOWN_LATER = {"distance_mi", "fare_usd", "duration_min", "speed_kmh", "dropoff_at", "passengers", "rate_code"}
@@ -44,9 +45,9 @@ def test_declaration(checks, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_of_every_model(checks, run, sources, span, name, tmp_path):
     usecase, outcome = find(name), run(name)
-    examples = make_examples(usecase.recipe, sources, outcome.split.gate_us, span[1]).where(np.arange(400))
+    examples = make_examples(usecase.recipe, sources, outcome.gate_us, span[1]).where(np.arange(400))
     for candidate in outcome.candidates:
-        loaded = checks.check_package(candidate.package, tmp_path / candidate.spec.name)
+        loaded = checks.check_package(candidate.package, tmp_path / candidate.name)
         checks.check_answers(usecase, loaded, examples)
         checks.check_answers_alone(usecase, loaded, examples)
 
@@ -62,6 +63,6 @@ def test_training_again_gives_the_same_figures(checks, run, sources, span, name)
     recipe = checks.small_models(find(name))
     trees = dataclasses.replace(recipe, models=recipe.models[:1])
     again = train(name, trees, sources, *span, Origin("simulator", "f"), effort=Effort(seed=5, threads=1))
-    first = next(c for c in run(name).candidates if c.spec.name == trees.models[0].name)
+    first = next(c for c in run(name).candidates if c.name == trees.models[0].name)
     assert again.chosen.evaluation == first.evaluation
     assert again.chosen.package.model == first.package.model

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bottega.features import Attribute, Entity, FeatureView, OnRequest, StaticView, count, mean, on_request
-from bottega.features.plan import Calendar
+from bottega.features.steps import Calendar
 
 CITY_TIMEZONE = "America/New_York"
 EARTH_DIAMETER_KM = 12_742.0

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bottega.features.plan import Bucket
+from bottega.datasets.reading import Sources
+from bottega.features.steps import Bucket
 from bottega.times import local_us
 from bottega.training.encoding import LOG_MEAN, LOG_ROWS, LOG_SPREAD, PairEncoding
 from bottega.training.interval import IntervalSettings
-from bottega.training.recipe import ModelSpec, Sources, Target
+from bottega.training.recipe import ModelSpec, Target
 from bottega.training.settings import BoostingSettings, NetworkSettings
 from usecases.eta.features import CITY_TIMEZONE
 
@@ -64,7 +65,7 @@ def labels(sources: Sources) -> pd.DataFrame:
             "duration_min": trips["duration_min"].to_numpy(np.float64),
             "label_at": trips["dropoff_at"],
         }
-    )
+    ).set_index(pd.Index(trips["trip_id"].astype(str), name="request_id"))
 
 
 def slices(rows: pd.DataFrame, sources: Sources) -> Mapping[str, np.ndarray]:

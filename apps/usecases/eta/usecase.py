@@ -1,15 +1,17 @@
 """The declaration of the ETA use case."""
 
+from bottega.datasets.trip_sources import DATASET, read_trip_sources
 from bottega.monitoring.monitor import Monitor, WatchedColumn
-from bottega.training.recipe import Recipe
+from bottega.training.residual import ResidualRecipe
 from bottega.usecase import UseCase
 from usecases.eta import features, serve, train
 
 USECASE = UseCase(
     name="eta",
     title="How long will this trip take?",
-    dataset="tlc_green_trips",
-    recipe=Recipe(
+    dataset=DATASET,
+    read=read_trip_sources,
+    recipe=ResidualRecipe(
         request=serve.REQUEST,
         answer=serve.ANSWER,
         target=train.target,

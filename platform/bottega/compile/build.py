@@ -28,7 +28,7 @@ from bottega.compile.schedule import Scheduler, schedule
 from bottega.compile.target import Target, for_integers
 from bottega.compile.tune import Tuner
 from bottega.compile.verify import check_answers, check_model
-from bottega.features.plan import save_tables
+from bottega.features.tables import save_tables
 from bottega.progress import Progress, silent
 from bottega.training.package import MODEL_FILE, ModelPackage
 
@@ -134,7 +134,7 @@ def _manifest(
         kind=info.kind,
         plan=info.plan,
         inputs=(Tensor("features", "FP32", (-1, len(info.plan.features)), missing=True),),
-        outputs=(Tensor("prediction", "FP32", (-1, len(info.plan.model().outputs))),),
+        outputs=(Tensor("prediction", "FP32", (-1, info.plan.model().width)),),
         trained=Trained(**msgspec.structs.asdict(info.trained)),
         metrics=info.metrics,
         target=order.target,

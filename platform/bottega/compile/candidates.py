@@ -61,7 +61,7 @@ def lower_package(package: ModelPackage, target: Target, scheduler: Scheduler = 
         ensemble = read_xgboost(package.model)
         for what, model, plan in (
             ("features", ensemble.features, width),
-            ("outputs", ensemble.outputs, len(package.info.plan.model().outputs)),
+            ("outputs", ensemble.outputs, package.info.plan.model().width),
         ):
             if model != plan:
                 raise InvalidInput(f"The model has {model} {what}, the plan has {plan}.")

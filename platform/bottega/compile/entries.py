@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bottega.features.plan import Table
+from bottega.features.tables import Table
 
 
 class Entries:

@@ -9,23 +9,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bottega.compile.entries import Entries, with_default
-from bottega.features.plan import (
+from bottega.features.plan import FeaturePlan, check_request
+from bottega.features.steps import (
     Bucket,
     Calendar,
     Columns,
-    External,
-    FeaturePlan,
     Function,
     Lookup,
-    Model,
-    Online,
     Parts,
     Stack,
     Step,
-    Table,
-    Tables,
-    check_request,
 )
+from bottega.features.tables import Table, Tables
 from bottega.schema import Field
 from bottega.times import local_us
 
@@ -87,18 +82,14 @@ def _bind(step: Step, parts: Parts) -> Run:
             return _bind_calendar(step)
         case Lookup():
             return _bind_lookup(step, parts.tables[step.table])
-        case Online():
-            return lambda ready: _read_online(step, parts, ready)
-        case External():
-            return lambda ready: _read_external(step, parts, ready)
         case Function():
             return _bind_function(step, parts)
         case Bucket():
             return _bind_bucket(step)
-        case Stack():
+        case Stack() if not step.widths:
             return _bind_stack(step)
-        case Model():
-            return lambda ready: _predict(step, parts, ready)
+        case _:
+            return lambda ready: step.run(ready, parts)
 
 
 def _bind_calendar(step: Calendar) -> Run:
@@ -137,16 +128,6 @@ def _bind_lookup(step: Lookup, table: Table) -> Run:
     return run
 
 
-def _read_online(step: Online, parts: Parts, ready: Columns) -> None:
-    found = parts.read_online(step.view, tuple(ready[key] for key in step.keys), ready[step.at])
-    ready.update((column, found[feature]) for column, feature in step.outputs.items())
-
-
-def _read_external(step: External, parts: Parts, ready: Columns) -> None:
-    found = parts.read_external(step.service, tuple(ready[key] for key in step.keys), ready[step.at])
-    ready.update((column, found[feature]) for column, feature in step.outputs.items())
-
-
 def _bind_function(step: Function, parts: Parts) -> Run:
     function = parts.functions[step.name]
 
@@ -173,8 +154,3 @@ def _bind_stack(step: Stack) -> Run:
         ready[step.output] = joined.astype(np.float32).reshape(width, -1).T  # (batch, features)
 
     return run
-
-
-def _predict(step: Model, parts: Parts, ready: Columns) -> None:
-    predicted = parts.predict(ready[step.input])  # (batch, outputs) float32
-    ready.update((name, predicted[:, i]) for i, name in enumerate(step.outputs))

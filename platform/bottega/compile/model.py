@@ -8,7 +8,8 @@ import numpy as np
 from bottega.compile.calls import Native, matrix_function
 from bottega.compile.manifest import Bucket
 from bottega.errors import InvalidInput
-from bottega.features.plan import FeaturePlan, Predict
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Predict
 
 
 class Model:
@@ -25,7 +26,7 @@ class Model:
         open_reference: Callable[[], Predict],
     ) -> None:
         self._names = plan.features
-        self.width, self.outputs = len(self._names), len(plan.model().outputs)
+        self.width, self.outputs = len(self._names), plan.model().width
         self._open_reference = open_reference
         self._opened: Predict | None = None
         self._batches = [bucket.batch for bucket in buckets]

@@ -7,16 +7,9 @@ import numpy as np
 from bottega.compile.executor import bind_check, bind_steps
 from bottega.compile.model import Model
 from bottega.errors import InvalidInput
-from bottega.features.plan import (
-    Columns,
-    ExternalRead,
-    FeaturePlan,
-    NumericFunction,
-    OnlineRead,
-    Parts,
-    Tables,
-    no_services,
-)
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns, ExternalRead, NumericFunction, OnlineRead, Parts, no_services
+from bottega.features.tables import Tables
 
 
 class Planned:

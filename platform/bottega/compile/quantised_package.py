@@ -10,7 +10,8 @@ from bottega.compile.metric import Arrays, Metric, distance_from, mean_abs_error
 from bottega.compile.precision import Precision
 from bottega.compile.quantise import BOUND, METHODS, answers, quantise
 from bottega.errors import Unsupported
-from bottega.features.plan import External, Online, Parts, run_steps, step_outputs
+from bottega.features.plan import run_steps
+from bottega.features.steps import External, Online, Parts
 from bottega.progress import Progress, silent
 from bottega.training.package import ModelPackage
 from bottega.training.reference import Reference
@@ -59,4 +60,4 @@ def _answers(package: ModelPackage, outputs: Arrays) -> Arrays:
 def _reads(package: ModelPackage) -> set[str]:
     """The columns that are read from the online store and from services."""
     steps = package.info.plan.steps
-    return {name for step in steps if isinstance(step, Online | External) for name in step_outputs(step)}
+    return {name for step in steps if isinstance(step, Online | External) for name in step.makes()}

@@ -11,7 +11,7 @@ import numpy as np
 from bottega.compile.manifest import Manifest
 from bottega.compile.parity import QUANTISED_TOLERANCE, TOLERANCE, relative_error
 from bottega.errors import IntegrityError
-from bottega.features.plan import Predict
+from bottega.features.steps import Predict
 
 RECORDED = "recorded.npz"
 ROWS = 64

@@ -19,17 +19,9 @@ from bottega.compile.target import misfit
 from bottega.compile.tensor_model import RunTensors, TensorModel
 from bottega.compile.tensors import Check, is_batched
 from bottega.errors import Unsupported
-from bottega.features.plan import (
-    Columns,
-    ExternalRead,
-    FeaturePlan,
-    Function,
-    NumericFunction,
-    OnlineRead,
-    Tables,
-    load_tables,
-    no_services,
-)
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns, ExternalRead, Function, NumericFunction, OnlineRead, no_services
+from bottega.features.tables import Tables, load_tables
 
 KERNELS = "kernels.so"
 CONSTANTS = "constants.npz"

@@ -14,7 +14,7 @@ from bottega.compile.manifest import Bucket, Parity
 from bottega.compile.model import Model
 from bottega.compile.parity import QUANTISED_TOLERANCE, TOLERANCE, probes, relative_error, require
 from bottega.compile.runtime import Artifact
-from bottega.features.plan import Service
+from bottega.features.steps import Service
 from bottega.training.package import ModelPackage
 from bottega.training.reference import Reference
 

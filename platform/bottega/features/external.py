@@ -12,9 +12,9 @@ from bottega.errors import InvalidData, InvalidInput, NotFound
 from bottega.features.binding import bind_keys, bind_times, check_columns
 from bottega.features.checks import check_duration, check_name, find_feature, key_columns
 from bottega.features.entity import Entity, check_entity
-from bottega.features.plan import Service
 from bottega.features.service import MOST_ROWS, Failed, ask, check_address, find_address, number_asks, with_defaults
 from bottega.features.static import Attribute, check_attributes
+from bottega.features.steps import Service
 from bottega.progress import Progress, silent
 from bottega.settings import load_settings
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import Service
 from bottega.features.service import MOST_ROWS, Ask, Failed, ask, find_address, number_asks, with_defaults
+from bottega.features.steps import Service
 
 MOST_CACHED = 100_000
 """Answers that a service's cache holds; the longest unused goes first."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from bottega.errors import InvalidInput
 from bottega.features.checks import check_name, check_unique
-from bottega.features.plan import Function
+from bottega.features.steps import Function
 
 
 @dataclass(frozen=True)

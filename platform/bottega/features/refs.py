@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from bottega.errors import InvalidInput, NotFound
 from bottega.features.external import ExternalView
-from bottega.features.plan import External, Lookup, Online
 from bottega.features.static import StaticView
+from bottega.features.steps import External, Lookup, Online
 from bottega.features.view import FeatureView
 
 View = FeatureView | StaticView | ExternalView

@@ -21,7 +21,7 @@ import numpy as np
 
 from bottega.errors import InvalidInput, NotFound, Unavailable
 from bottega.features.entity import key_range
-from bottega.features.plan import Service
+from bottega.features.steps import Service
 
 if TYPE_CHECKING:
     import httpx

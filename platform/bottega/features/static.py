@@ -12,7 +12,7 @@ from bottega.errors import InvalidData, InvalidInput, Unsupported
 from bottega.features.binding import bind_keys, check_columns
 from bottega.features.checks import check_name, check_unique, find_feature, key_columns
 from bottega.features.entity import Entity, check_entity
-from bottega.features.plan import Table
+from bottega.features.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,22 +1,23 @@
-"""Evaluate: a registered version scored on any trips."""
+"""Evaluate: a registered version scored on any data of its dataset's kind."""
 
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import pandas as pd
 
+from bottega.datasets.reading import Sources
+from bottega.features.static import StaticView
 from bottega.pipeline.sources import gather
 from bottega.progress import Progress, silent
 from bottega.registry import Registry
 from bottega.settings import Settings
 from bottega.times import to_epoch_us
-from bottega.training.evaluate import SliceScore, evaluate_package
-from bottega.training.examples import make_examples
+from bottega.training.evaluate import SliceScore
 from bottega.training.package import ModelPackage
 from bottega.usecase import UseCase
 from bottega.workspace import Workspace
-
-FAR = datetime.fromisoformat("2200-01-01T00:00:00+00:00")
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -43,25 +44,35 @@ def evaluate(
     until: datetime | None = None,
     progress: Progress = silent,
 ) -> Scored:
-    """Score a version (default: the champion) on the trips of `data` (default: the dataset) in [since, until).
+    """Score a version (default: the champion) on the rows of `data` (default: the dataset) in [since, until).
 
-    Features are joined point-in-time, so a row knows nothing of its own trip nor of any that was under way.
+    Features are joined point-in-time: a row knows nothing of what became known after its request.
     """
     version = Registry(workspace).get(reference or f"{usecase.name}@champion")
     package = ModelPackage.load(version.folder)
-    zone_table = package.tables.get("zones")
-    gathered = gather(usecase, workspace, settings, since, until, data=data, zone_table=zone_table, progress=progress)
-    first = gathered.loaded.table["pickup_at"].iloc[0].to_pydatetime()
-    span_us = to_epoch_us(since or first), to_epoch_us(until or FAR)
-    examples = make_examples(usecase.recipe, gathered.sources, *span_us, progress)
-    found = evaluate_package(package, usecase.recipe, examples)
+    known = _known(usecase, package)
+    gathered = gather(usecase, workspace, settings, since, until, data=data, known=known, progress=progress)
+    since_us, until_us = map(to_epoch_us, gathered.span)
+    found = usecase.recipe.evaluate(package, gathered.sources, since_us, until_us, progress)
     return Scored(
         usecase.name,
         version.version,
-        gathered.loaded.data_source,
+        gathered.data_source,
         found.rows,
-        gathered.loaded.rejected,
+        gathered.rejected,
         found.metrics,
         found.worst,
         found.slices,
     )
+
+
+def _known(usecase: UseCase, package: ModelPackage) -> Sources:
+    """The static tables that the model was trained with, by source, for data that comes without them."""
+    found = {}
+    for view in usecase.views:
+        table = package.tables.get(view.name)
+        if isinstance(view, StaticView) and table is not None and len(view.entity.keys) == 1:
+            keys = np.flatnonzero(table.known)
+            columns = {name: values[keys] for name, values in table.columns.items()}
+            found[view.source] = pd.DataFrame({view.entity.keys[0]: keys.astype(view.entity.dtype), **columns})
+    return found

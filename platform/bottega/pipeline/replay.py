@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from bottega.datasets.reading import Sources
 from bottega.errors import GateFailed, InvalidInput
 from bottega.eventlog import EventLog
 from bottega.features.materialize import materialize
@@ -26,7 +27,6 @@ from bottega.progress import Progress, silent
 from bottega.serving.client import Client
 from bottega.settings import Settings
 from bottega.times import from_epoch_us, parse_duration_s, to_epoch_us
-from bottega.training.recipe import Sources
 from bottega.usecase import UseCase
 from bottega.workspace import Workspace
 
@@ -80,7 +80,6 @@ def replay(
     """
     gathered = gather(usecase, workspace, settings, since, until, progress=progress)
     labels = usecase.recipe.labels(gathered.sources)
-    labels.index = pd.Index(gathered.sources["trips"]["trip_id"].astype(str), name="request_id")
     store = OnlineStore(workspace.online)
     feed(usecase, gathered.sources, store, since - history_of(usecase), since)
     seen, version_since, refused_rows = Replayed(since, until), since, 0

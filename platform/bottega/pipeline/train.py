@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from bottega.datasets.trips import available_span
 from bottega.errors import NotFound
 from bottega.monitoring import alerts
 from bottega.monitoring.reference import save_reference, take_reference
@@ -17,11 +16,10 @@ from bottega.registry import ModelVersion, Registry, git_commit
 from bottega.settings import Settings
 from bottega.times import to_epoch_us
 from bottega.training import gate
-from bottega.training.assembly import Effort
 from bottega.training.evaluate import SliceScore
+from bottega.training.outcome import Candidate, Origin
 from bottega.training.package import ModelPackage
-from bottega.training.trainer import Candidate, Origin
-from bottega.training.trainer import train as fit_models
+from bottega.training.settings import Effort
 from bottega.usecase import UseCase
 from bottega.workspace import Workspace
 
@@ -78,21 +76,17 @@ def train(
     """
     options = options or Options()
     gathered = gather(usecase, workspace, settings, since, until, progress=progress)
-    if since is None or until is None:
-        first, last = available_span(gathered.origin, workspace, settings)
-        since, until = since or first, until or last
+    since, until = gathered.span
     effort = Effort(seed=settings.seed, quick=options.quick)
     if options.threads is not None:
         effort = Effort(seed=settings.seed, threads=options.threads, quick=options.quick)
     registry = Registry(workspace)
-    loaded = gathered.loaded
-    outcome = fit_models(
+    outcome = usecase.recipe.train(
         usecase.name,
-        usecase.recipe,
         gathered.sources,
         to_epoch_us(since),
         to_epoch_us(until),
-        Origin(loaded.data_source, loaded.fingerprint, git_commit()),
+        Origin(gathered.data_source, gathered.fingerprint, git_commit()),
         champion=champion(registry, usecase.name),
         gate=usecase.gate,
         effort=effort,
@@ -111,16 +105,16 @@ def train(
     return TrainReport(
         usecase=usecase.name,
         model_version=version.version,
-        model=outcome.chosen.spec.name,
+        model=outcome.chosen.name,
         reason=outcome.decision.reason,
-        data_source=loaded.data_source,
+        data_source=gathered.data_source,
         since=since.isoformat(),
         until=until.isoformat(),
         rows=outcome.package.info.trained.rows,
-        rows_rejected=loaded.rejected,
-        gate_from=datetime.fromtimestamp(outcome.split.gate_us / 1e6, UTC).isoformat(),
+        rows_rejected=gathered.rejected,
+        gate_from=datetime.fromtimestamp(outcome.gate_us / 1e6, UTC).isoformat(),
         metrics=outcome.chosen.evaluation.metrics,
-        candidates=tuple(Judged(c.spec.name, c.fitted.length, c.evaluation.metrics) for c in outcome.candidates),
+        candidates=tuple(Judged(c.name, c.fitted.length, c.evaluation.metrics) for c in outcome.candidates),
         worst_slices=outcome.chosen.evaluation.worst,
         run_id=version.run_id,
         challenger_version=others[0].version if others else None,
@@ -142,7 +136,7 @@ def _record(
     trained = package.info.trained
     params = {
         **candidate.fitted.params,
-        "model": candidate.spec.name,
+        "model": candidate.name,
         "length": candidate.fitted.length,
         "from": trained.since,
         "until": trained.until,
@@ -153,7 +147,7 @@ def _record(
         "quick": effort.quick,
     }
     tags = {"git_commit": package.info.git_commit, "data_fingerprint": trained.fingerprint}
-    with registry.start_run(usecase.name, candidate.spec.name, tags) as run:
+    with registry.start_run(usecase.name, candidate.name, tags) as run:
         run.log_params(params)
         for name, curve in candidate.fitted.curves.items():
             run.log_curve(name, curve)

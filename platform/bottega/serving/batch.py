@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.files import sha256, write_json
 from bottega.progress import Progress, silent
 from bottega.serving.batch_input import Chunk, RowSource, open_rows

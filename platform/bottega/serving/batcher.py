@@ -12,7 +12,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from bottega.errors import Unavailable
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 
 WAITING_THREADS = 32
 """Of a model that waits for a service."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bottega.errors import BottegaError
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.comparison import is_finite, numeric
 from bottega.serving.endpoint import Endpoint
 from bottega.serving.guardrails import LIMITS, REASONS, Guard, Limits, Pair

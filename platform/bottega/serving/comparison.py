@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bottega.errors import Conflict
-from bottega.features.plan import Columns, FeaturePlan
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns
 from bottega.schema import Field
 
 

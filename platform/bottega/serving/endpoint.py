@@ -10,7 +10,9 @@ import numpy as np
 from bottega.compile.recorded import check_recorded
 from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidInput, TooLarge
-from bottega.features.plan import Columns, External, ExternalRead, FeaturePlan, OnlineRead, Tables, check_request
+from bottega.features.plan import FeaturePlan, check_request
+from bottega.features.steps import Columns, External, ExternalRead, OnlineRead
+from bottega.features.tables import Tables
 from bottega.schema import NUMPY_OF, Field
 from bottega.serving.batcher import WAITING_THREADS, Batcher
 from bottega.serving.metrics import Metrics, ModelMetrics

@@ -3,7 +3,8 @@
 import numpy as np
 
 from bottega.errors import InvalidInput, TooLarge
-from bottega.features.plan import Columns, FeaturePlan
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns
 from bottega.schema import Field
 from bottega.serving.protocol import InferRequest
 from bottega.serving.rows import MAX_ROWS, to_column

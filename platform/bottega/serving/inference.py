@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bottega.errors import BottegaError, InvalidInput, Unsupported
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.codec import select_outputs
 from bottega.serving.model import Described, Model, class_count, classify
 from bottega.serving.protocol import InferRequest

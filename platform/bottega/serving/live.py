@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottega.errors import BottegaError, Conflict, NotFound, Unavailable
-from bottega.features.plan import OnlineRead, Service
+from bottega.features.steps import OnlineRead, Service
 from bottega.serving import deployment
 from bottega.serving.comparison import check_same_contract
 from bottega.serving.deployments import RoleStatus

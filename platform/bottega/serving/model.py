@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.batcher import Batcher
 from bottega.serving.metrics import ModelMetrics
 from bottega.serving.protocol import InferRequest, ModelMetadata, RequestOutput

@@ -9,7 +9,7 @@ import numpy as np
 
 from bottega.compile.runtime import REFERENCE, Artifact
 from bottega.errors import IntegrityError, InvalidData, InvalidInput, TooLarge
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.batcher import Batcher
 from bottega.serving.config import ModelConfig
 from bottega.serving.metrics import Metrics

@@ -7,7 +7,8 @@ same key always meets the same version, and a larger share keeps who was there b
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from bottega.features.plan import Columns, External, FeaturePlan, Online
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns, External, Online
 
 _CIRCLE = 1 << 64
 

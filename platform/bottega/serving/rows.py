@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput, TooLarge
-from bottega.features.plan import Columns, FeaturePlan
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns
 from bottega.schema import Field
 from bottega.serving.codec import json_reason
 

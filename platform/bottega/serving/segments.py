@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bottega.features.plan import Columns, FeaturePlan
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns
 from bottega.files import disk_errors
 from bottega.times import from_epoch_us
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.comparison import Differences, is_finite, numeric
 from bottega.serving.deployments import RoleStatus
 from bottega.serving.endpoint import Endpoint

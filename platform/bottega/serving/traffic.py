@@ -1,6 +1,6 @@
 """Traffic of one use case: which of its versions answers a request, and which is asked beside it."""
 
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.canary import Alarm, Trial
 from bottega.serving.deployments import Live, Role, RoleStatus
 from bottega.serving.endpoint import Endpoint

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.schema import Field
 from bottega.serving.endpoint import Endpoint, example
 from bottega.serving.log import Answered, PredictionLog

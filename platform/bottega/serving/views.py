@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import Columns
+from bottega.features.steps import Columns
 from bottega.serving.endpoint import RAW_SUFFIX, Endpoint
 from bottega.serving.fields import request_columns
 from bottega.serving.log import PredictionLog

@@ -1,13 +1,15 @@
 """Assembly: from examples to model inputs, from a fitted model to a package."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bottega.features.plan import Columns, FeaturePlan, Function, Lookup, Parts, Table, Tables, run_steps
+from bottega.datasets.reading import Sources
+from bottega.features.plan import FeaturePlan, needed, run_steps
 from bottega.features.static import StaticView
+from bottega.features.steps import Columns, Function, Lookup, Parts
+from bottega.features.tables import Table, Tables
 from bottega.progress import Progress, silent
 from bottega.training.baseline import fit_baseline
 from bottega.training.boosting import fit_boosting
@@ -18,38 +20,26 @@ from bottega.training.fitted import Fitted, Rows
 from bottega.training.interval import fit_interval
 from bottega.training.network import fit_network
 from bottega.training.package import ModelPackage, PackageInfo, Trained
-from bottega.training.recipe import ModelSpec, Recipe, Sources, needed
+from bottega.training.recipe import ModelSpec
 from bottega.training.reference import model_function, no_online_store
-from bottega.training.settings import BoostingSettings
+from bottega.training.residual import ResidualRecipe
+from bottega.training.settings import BoostingSettings, Effort
 from bottega.training.trace import trace
 
 SAMPLES = 512
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How a training run goes about its work: the seed, the threads, and whether it takes fewer rounds and epochs.
-
-    By default it takes half of the cores: threads that wait for a core which another process holds lose more time than
-    they save.
-    """
-
-    seed: int = 7
-    threads: int = max(1, (os.cpu_count() or 1) // 2)
-    quick: bool = False
-
-
-@dataclass(frozen=True)
 class Bench:
     """What every step of one training run shares: the recipe, its static tables, the effort."""
 
-    recipe: Recipe
+    recipe: ResidualRecipe
     statics: Tables
     effort: Effort
     progress: Progress = silent
 
     @classmethod
-    def set_up(cls, recipe: Recipe, sources: Sources, effort: Effort, progress: Progress = silent) -> "Bench":
+    def set_up(cls, recipe: ResidualRecipe, sources: Sources, effort: Effort, progress: Progress = silent) -> "Bench":
         """A bench with the static views' tables."""
         statics = {v.name: v.table(sources[v.source]) for v in recipe.views if isinstance(v, StaticView)}
         return cls(recipe, statics, effort, progress)

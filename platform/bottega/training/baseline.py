@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bottega.features.plan import Table
+from bottega.features.tables import Table
 
 COLUMN = "median"
 

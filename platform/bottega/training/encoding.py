@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from bottega.features.plan import Table
+from bottega.features.tables import Table
 
 LOG_MEAN: Final = "log_mean"
 LOG_ROWS: Final = "log_rows"

@@ -11,8 +11,8 @@ from bottega.features.plan import check_request
 from bottega.training.baseline import predict_baseline
 from bottega.training.examples import Examples
 from bottega.training.package import ModelPackage
-from bottega.training.recipe import Recipe
 from bottega.training.reference import Reference
+from bottega.training.residual import ResidualRecipe
 
 BASELINE_TABLE = "baseline"
 WORST = 3
@@ -39,7 +39,9 @@ class Evaluation(msgspec.Struct, frozen=True):
     worst: tuple[SliceScore, ...]
 
 
-def predict_examples(package: ModelPackage, recipe: Recipe, examples: Examples, threads: int = 1) -> pd.DataFrame:
+def predict_examples(
+    package: ModelPackage, recipe: ResidualRecipe, examples: Examples, threads: int = 1
+) -> pd.DataFrame:
     """The reference's answers, one row an example: at, label_at (UTC), actual, predicted, low, high, baseline.
 
     Raises InvalidInput for a request that the package's schema refuses, such as an unknown id.
@@ -89,7 +91,7 @@ def score(predicted: pd.DataFrame, unit: str, slices: Mapping[str, np.ndarray], 
 
 
 def evaluate_package(
-    package: ModelPackage, recipe: Recipe, examples: Examples, threads: int = 1, minimum_rows: int = 200
+    package: ModelPackage, recipe: ResidualRecipe, examples: Examples, threads: int = 1, minimum_rows: int = 200
 ) -> Evaluation:
     """Score a package on examples."""
     predicted = predict_examples(package, recipe, examples, threads)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bottega.datasets.reading import Sources
 from bottega.errors import InvalidInput
-from bottega.features.plan import Columns, External, Online
+from bottega.features.steps import Columns, External, Online
 from bottega.progress import Progress, silent
 from bottega.times import from_epoch_us
-from bottega.training.recipe import Recipe, Sources
+from bottega.training.residual import ResidualRecipe
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Examples:
 
 
 def make_examples(
-    recipe: Recipe, sources: Sources, since_us: int, until_us: int, progress: Progress = silent
+    recipe: ResidualRecipe, sources: Sources, since_us: int, until_us: int, progress: Progress = silent
 ) -> Examples:
     """The examples with a request in [since, until), joined to features point-in-time.
 

@@ -11,7 +11,7 @@ from bottega.times import to_epoch_us
 from bottega.training.evaluate import predict_examples
 from bottega.training.examples import Examples
 from bottega.training.package import ModelPackage, Trained
-from bottega.training.recipe import Recipe
+from bottega.training.residual import ResidualRecipe
 
 MINIMUM_ROWS = 500
 _ROUNDING = 1e-9  # two equal models may differ by the order of a sum
@@ -46,7 +46,7 @@ class Rival:
     is_same: bool = False
 
 
-def find_rival(champion: ModelPackage, trained: Trained, recipe: Recipe, held: Examples) -> Rival | None:
+def find_rival(champion: ModelPackage, trained: Trained, recipe: ResidualRecipe, held: Examples) -> Rival | None:
     """The champion's error on the held-back rows; None where it can answer none of them.
 
     Rows that the champion has learned from flatter it, so it is compared on the others where they suffice. A champion

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottega.features.plan import Table
+from bottega.features.tables import Table
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from bottega.features.plan import Columns, FeaturePlan, Tables, load_tables, save_tables
+from bottega.features.plan import FeaturePlan
+from bottega.features.steps import Columns
+from bottega.features.tables import Tables, load_tables, save_tables
 from bottega.files import write_json
 
 Kind = Literal["trees", "network"]

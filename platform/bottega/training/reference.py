@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottega.errors import InvalidInput
-from bottega.features.plan import (
-    Columns,
-    ExternalRead,
-    NumericFunction,
-    OnlineRead,
-    Parts,
-    Predict,
-    check_request,
-    no_services,
-    run_steps,
-)
+from bottega.features.plan import check_request, run_steps
+from bottega.features.steps import Columns, ExternalRead, NumericFunction, OnlineRead, Parts, Predict, no_services
 from bottega.training.package import Kind, ModelPackage
 
 if TYPE_CHECKING:

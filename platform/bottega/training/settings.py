@@ -1,7 +1,37 @@
 """Settings of the models: light to import, since every use case declares some."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
+
+from bottega.training.package import Kind
+
+
+class Settings(Protocol):
+    """What every kind of model's settings have."""
+
+    @property
+    def kind(self) -> Kind:
+        """The form that the learned model takes: `trees` or `network`."""
+        ...
+
+    def quick(self) -> Self:
+        """The same with less work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a training run goes about its work: the seed, the threads, and whether it takes fewer rounds and epochs.
+
+    By default it takes half of the cores: threads that wait for a core which another process holds lose more time than
+    they save.
+    """
+
+    seed: int = 7
+    threads: int = max(1, (os.cpu_count() or 1) // 2)
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -11,6 +41,7 @@ class BoostingSettings:
     The loss is the pseudo-Huber loss: near its middle a square, outside an absolute error.
     """
 
+    kind: ClassVar[Kind] = "trees"
     rounds: int = 600
     patience: int = 50
     depth: int = 8
@@ -35,6 +66,7 @@ class NetworkSettings:
     `asymmetry` above 1 makes an answer that is too low cost more; `huber_width` is in log units.
     """
 
+    kind: ClassVar[Kind] = "network"
     ids: tuple[str, ...]
     segment: str
     segments: int

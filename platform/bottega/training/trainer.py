@@ -1,82 +1,32 @@
 """Training: fit each model, judge it on the newest period, choose, learn the choice again from everything, package."""
 
 import dataclasses
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import pandas as pd
 
+from bottega.datasets.reading import Sources
 from bottega.errors import InvalidInput
-from bottega.features.plan import Tables
+from bottega.features.tables import Tables
 from bottega.progress import Progress, silent
 from bottega.times import from_epoch_us
-from bottega.training.assembly import Bench, Effort
+from bottega.training.assembly import Bench
 from bottega.training.evaluate import Evaluation, predict_examples, score
 from bottega.training.examples import Examples, make_examples
-from bottega.training.fitted import Fitted
-from bottega.training.gate import Decision, Gate, Rival, decide, find_rival
+from bottega.training.gate import Gate, decide, find_rival
+from bottega.training.outcome import Candidate, Origin, Outcome
 from bottega.training.package import ModelPackage, Trained
-from bottega.training.recipe import ModelSpec, Recipe, Sources
+from bottega.training.recipe import ModelSpec
+from bottega.training.residual import ResidualRecipe
+from bottega.training.settings import Effort
 from bottega.training.split import Split, split_by_time
 
 MINIMUM_ROWS = 500
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the training data and the code come from, for the package."""
-
-    data_source: str
-    fingerprint: str
-    git_commit: str = "unknown"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One model as it was judged: learned from the span without the gate's period, which gave the evaluation.
-
-    `held_back` has its answers on the gate's period: at, label_at, actual, predicted, low, high, baseline.
-    """
-
-    spec: ModelSpec
-    fitted: Fitted
-    package: ModelPackage
-    evaluation: Evaluation
-    held_back: pd.DataFrame
-
-    @property
-    def mae(self) -> float:
-        """Mean absolute error on the gate's period."""
-        return float((self.held_back["predicted"] - self.held_back["actual"]).abs().mean())
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training run found.
-
-    `package` is the chosen model learned again from the whole span, `own` its answers there (columns as `held_back`
-    with the request's beside them). The other candidates stay as they were judged. `rival` is the present champion on
-    the gate's period, None where there is none. Whoever promotes calls `gate.require(outcome.decision)` first.
-    """
-
-    split: Split
-    candidates: tuple[Candidate, ...]
-    chosen: Candidate
-    package: ModelPackage
-    own: pd.DataFrame
-    rival: Rival | None
-    decision: Decision
-
-    @property
-    def challengers(self) -> tuple[Candidate, ...]:
-        """The candidates that were not chosen, best first."""
-        return tuple(sorted((c for c in self.candidates if c is not self.chosen), key=lambda c: c.mae))
-
-
 def train(
     usecase: str,
-    recipe: Recipe,
+    recipe: ResidualRecipe,
     sources: Sources,
     since_us: int,
     until_us: int,
@@ -101,13 +51,13 @@ def train(
     judged = (_trained(origin, since_us, split.gate_us, len(fit) + len(tune)), origin.git_commit)
     tables = bench.learn_tables(fit)
     candidates = [_judge(bench, usecase, spec, tables, (fit, tune, held), *judged) for spec in recipe.models]
-    chosen = min(candidates, key=lambda candidate: candidate.mae)
+    chosen = min(candidates, key=lambda candidate: candidate.loss)
     known = examples.where(part >= 0)
     package = _learn_again(bench, chosen, tables, known, known.where(part[part >= 0] > 0), origin, split)
     rival = None if champion is None else find_rival(champion, package.info.trained, recipe, held)
     decision = decide(gate or Gate(), recipe.target.unit, chosen.held_back, rival)
     own = predict_examples(package, recipe, known, bench.effort.threads).assign(**known.request)
-    return Outcome(split, tuple(candidates), chosen, package, own, rival, decision)
+    return Outcome(split.gate_us, tuple(candidates), chosen, package, own, rival, decision)
 
 
 def _parts(examples: Examples, split: Split) -> np.ndarray:
@@ -142,20 +92,22 @@ def _judge(
     package = bench.package(usecase, spec, fitted, full, trained, {}, git_commit, held)
     answers = predict_examples(package, bench.recipe, held, bench.effort.threads)
     evaluation = score(answers, bench.recipe.target.unit, held.slices)
-    return Candidate(spec, fitted, _with_metrics(package, evaluation), evaluation, answers)
+    mae = evaluation.metrics[f"mae_{bench.recipe.target.unit}"]
+    return Candidate(spec.name, fitted, _with_metrics(package, evaluation), evaluation, answers, mae)
 
 
 def _learn_again(
     bench: Bench, chosen: Candidate, tables: Tables, examples: Examples, later: Examples, origin: Origin, split: Split
 ) -> ModelPackage:
     """The chosen model from all examples; its interval from the `later` ones, which it was judged without."""
-    limits = bench.limits(chosen.spec, chosen.fitted, tables, later)
+    spec = next(spec for spec in bench.recipe.models if spec.name == chosen.name)
+    limits = bench.limits(spec, chosen.fitted, tables, later)
     whole = bench.learn_tables(examples)
-    fitted = bench.fit(chosen.spec, examples, whole, None, chosen.fitted.length)
+    fitted = bench.fit(spec, examples, whole, None, chosen.fitted.length)
     info = chosen.package.info
     trained = _trained(origin, split.since_us, split.until_us, len(examples))
     full = whole | {bench.recipe.interval.table: limits}
-    return bench.package(info.usecase, chosen.spec, fitted, full, trained, info.metrics, origin.git_commit, later)
+    return bench.package(info.usecase, spec, fitted, full, trained, info.metrics, origin.git_commit, later)
 
 
 def _with_metrics(package: ModelPackage, evaluation: Evaluation) -> ModelPackage:

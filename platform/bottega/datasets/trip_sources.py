@@ -1,0 +1,77 @@
+"""Trips and zones for a use case: the trips of a span with the history before it, and the zones that belong to them."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from bottega.datasets.origin import Origin, resolve, zones_for
+from bottega.datasets.reading import NONE, Gathered, Sources, inside
+from bottega.datasets.trips import available_span, load_trips
+from bottega.datasets.zones import load_zones
+from bottega.errors import InvalidInput, NotFound
+from bottega.progress import Progress, silent
+from bottega.settings import Settings
+from bottega.workspace import Workspace
+
+DATASET = "tlc_green_trips"
+LONGEST_TRIP = timedelta(hours=3)
+"""A trip that began so long before a moment may end after it, and counts from its end."""
+
+
+def read_trip_sources(
+    workspace: Workspace,
+    settings: Settings,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    data: Path | None = None,
+    history: timedelta = timedelta(),
+    known: Sources = NONE,
+    progress: Progress = silent,
+) -> Gathered:
+    """`trips` and `zones`, as `bottega.datasets.reading.Reader` says."""
+    dataset = resolve(DATASET, workspace, settings)
+    origin: Origin | Path = dataset if data is None else inside(data, DATASET)
+    loaded = load_trips(origin, workspace, settings, since, until, progress)
+    zones = _zones(origin if data is not None else dataset, workspace, settings, known)
+    first = loaded.table["pickup_at"].iloc[0].to_pydatetime() if since is None else since
+    before = _history(dataset, workspace, settings, first, history + LONGEST_TRIP)
+    trips = loaded.table if before is None else pd.concat([before, loaded.table], ignore_index=True)
+    return Gathered(
+        {"trips": trips, "zones": zones},
+        len(loaded.table),
+        loaded.rejected,
+        loaded.data_source,
+        loaded.fingerprint,
+        _span(origin, workspace, settings, since, until),
+    )
+
+
+def _span(
+    origin: Origin | Path, workspace: Workspace, settings: Settings, since: datetime | None, until: datetime | None
+) -> tuple[datetime, datetime]:
+    """The span, its open ends filled in: from the first row to the second after the last one."""
+    if since is not None and until is not None:
+        return since, until
+    first, last = available_span(origin, workspace, settings)
+    is_simulated = isinstance(origin, Origin) and origin.kind == "simulator"
+    return since or first, until or (last if is_simulated else last.replace(microsecond=0) + timedelta(seconds=1))
+
+
+def _history(
+    origin: Origin, workspace: Workspace, settings: Settings, first: datetime, history: timedelta
+) -> pd.DataFrame | None:
+    try:
+        return load_trips(origin, workspace, settings, first - history, first).table
+    except InvalidInput:  # the data begins with the span: the first features are null, as they were then
+        return None
+
+
+def _zones(origin: Origin | Path, workspace: Workspace, settings: Settings, known: Sources) -> pd.DataFrame:
+    try:
+        return load_zones(zones_for(origin, workspace, settings))
+    except NotFound:
+        if "zones" not in known:
+            raise
+    return known["zones"].assign(borough="Unknown", zone_name="Unknown")
