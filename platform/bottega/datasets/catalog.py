@@ -20,7 +20,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str
-    type: Literal["time", "integer", "number", "text", "texts", "bool"]
+    type: Literal["time", "integer", "number", "text", "texts", "bool", "bytes"]
     table: str = ""
     official: str = ""
     unit: str = ""
@@ -34,13 +34,16 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `kind`: `type` (a value is of its column's type), `null` (a column that is not nullable has a value; the reason gets
     the column's name), `month` (pickup lies in the file's month), `local_time` (the wall clock shows such a time),
     `range` (`minimum` <= column <= `maximum`, column > `above`), `allowed` (the column is one of `values`), `past` (the
-    column's time is not after the moment of reading), `duplicate` (no earlier row has the same values in `columns`; of
-    trips: the row does not repeat one of an earlier file of the same month), `reference` (another of the dataset's
-    tables knows the value). `table` names the table whose rows are meant where a dataset has several.
+    column's time is not after the moment of reading), `picture` (the bytes are a picture; the reasons are those of
+    bottega.datasets.photo), `duplicate` (no earlier row has the same values in `columns`; of trips: the row does not
+    repeat one of an earlier file of the same month), `reference` (another of the dataset's tables knows the value).
+    `table` names the table whose rows are meant where a dataset has several.
     """
 
     reason: str
-    kind: Literal["type", "null", "month", "local_time", "range", "allowed", "past", "duplicate", "reference"]
+    kind: Literal[
+        "type", "null", "month", "local_time", "range", "allowed", "past", "picture", "duplicate", "reference"
+    ]
     table: str = ""
     column: str = ""
     columns: tuple[str, ...] = ()

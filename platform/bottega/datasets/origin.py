@@ -10,7 +10,15 @@ from bottega.settings import Settings
 from bottega.workspace import Workspace
 
 DATA_SUFFIXES = (".parquet", ".csv", ".geojson")
-SIMULATED = frozenset({"tlc_green_trips", "taxi_zones", "city_simulator"})
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+SIMULATED = {
+    "tlc_green_trips": "city_simulator",
+    "taxi_zones": "city_simulator",
+    "city_simulator": "city_simulator",
+    "face_mask": "portraits",
+    "helmet": "portraits",
+}
+"""What invents a dataset where there are no files of it."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Origin:
     @property
     def label(self) -> str:
         """What reports print as `data_source`."""
-        return f"{self.kind}:{'city_simulator' if self.kind == 'simulator' else self.dataset}"
+        return f"{self.kind}:{SIMULATED[self.dataset] if self.kind == 'simulator' else self.dataset}"
 
 
 def data_files(folder: Path) -> tuple[Path, ...]:
@@ -38,6 +46,12 @@ def data_files(folder: Path) -> tuple[Path, ...]:
     )
 
 
+def picture_files(folder: Path) -> tuple[Path, ...]:
+    """Plain picture files, sorted: `0/*.jpg` and `1/*.jpg` of a folder, whose folders' names are the labels."""
+    found = (file for label in ("0", "1") for file in sorted((folder / label).glob("[!.]*")))
+    return tuple(file for file in found if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+
+
 def resolve(name: str, workspace: Workspace, settings: Settings) -> Origin:
     """The first place that has the dataset: the workspace, the folder of BOTTEGA_DATA, the simulator.
 
@@ -46,7 +60,7 @@ def resolve(name: str, workspace: Workspace, settings: Settings) -> Origin:
     dataset(name)
     if name == "city_simulator":
         return Origin("simulator", None, name)
-    if data_files(workspace.data / name):
+    if _holds_data(workspace.data / name):
         return Origin("workspace", workspace.data / name, name)
     if settings.data is not None:
         if not settings.data.is_dir():
@@ -54,11 +68,15 @@ def resolve(name: str, workspace: Workspace, settings: Settings) -> Origin:
                 f"BOTTEGA_DATA names {settings.data}, which is no folder.",
                 next_step="Correct it, or unset it to use the city simulator.",
             )
-        if data_files(settings.data / name):
+        if _holds_data(settings.data / name):
             return Origin("BOTTEGA_DATA", settings.data / name, name)
     if name not in SIMULATED:
         raise NotFound(f"The dataset {name!r} is not here.", next_step=f"Fetch it with 'bottega data get {name}'.")
     return Origin("simulator", None, name)
+
+
+def _holds_data(folder: Path) -> bool:
+    return bool(data_files(folder) or picture_files(folder))
 
 
 def zones_for(trips: Origin | Path, workspace: Workspace, settings: Settings) -> Origin:

@@ -64,6 +64,8 @@ def check_spec(spec: Spec) -> None:
         _check_name(f"columns[{i}].name", column.name)
         if names.index(column.name) < i:
             raise InvalidInput(f"columns[{i}].name: {column.name!r} is there twice.", next_step="Remove one of them.")
+        if column.type == "bytes":
+            raise InvalidInput(f"columns[{i}].type: bytes are not ingested.", next_step="Put the files into a folder.")
     if isinstance(spec.source, ApiSource | PageSource):
         check_url("source.url", spec.source.url)
     if spec.timezone and spec.timezone not in zoneinfo.available_timezones():
