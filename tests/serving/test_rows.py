@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from bottega.errors import InvalidInput, TooLarge
 from bottega.features.plan import FeaturePlan
 from bottega.schema import Field
+from bottega.serving.explanation import Ages, Explanation
 from bottega.serving.rows import MAX_ROWS, Rows, decode_rows, encode_answers, to_list
 
 PLAN = FeaturePlan(
@@ -118,22 +119,34 @@ def test_too_many_rows_is_a_413() -> None:
         decode({"rows": [ROW] * (MAX_ROWS + 1)})
 
 
-def test_answers_carry_units_version_and_ids() -> None:
+def test_whether_to_explain_stands_beside_the_fields_or_the_rows() -> None:
+    assert decode({**ROW, "explain": True}).explain
+    assert decode({"rows": [ROW], "explain": True}).explain
+    assert not decode({"rows": [ROW], "explain": False}).explain
+    assert not decode(ROW).explain
+
+
+def test_answers_carry_units_version_ids_and_what_is_behind_them() -> None:
     answers = {"eta_min": np.array([12.3], np.float32), "class": np.array([2], np.int32)}
-    assert json.loads(encode_answers("eta", 3, PLAN, decode({**ROW, "id": "a"}), answers)) == {
+    ages: list[Ages] = [{"speed": 30.5, "trips": None}]
+    told = [Explanation({"km": 3.5}, [])]
+    assert json.loads(encode_answers("eta", 3, PLAN, decode({**ROW, "id": "a"}), answers, ages, told)) == {
         "usecase": "eta",
         "model_version": 3,
         "id": "a",
         "answer": {"eta_min": 12.3, "class": 2},
         "units": {"eta_min": "minutes"},
+        "feature_ages_s": {"speed": 30.5, "trips": None},
+        "explanation": {"inputs": {"km": 3.5}, "looked_up": []},
     }
     answers = {name: np.repeat(column, 2) for name, column in answers.items()}
-    assert json.loads(encode_answers("eta", 3, PLAN, decode({"rows": [ROW, ROW], "id": "r"}), answers)) == {
+    assert json.loads(encode_answers("eta", 3, PLAN, decode({"rows": [ROW, ROW], "id": "r"}), answers, ages * 2)) == {
         "usecase": "eta",
         "model_version": 3,
         "ids": ["r-0", "r-1"],
         "answers": [{"eta_min": 12.3, "class": 2}] * 2,
         "units": {"eta_min": "minutes"},
+        "feature_ages_s": ages * 2,
     }
 
 

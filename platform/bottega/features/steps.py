@@ -89,12 +89,20 @@ class Lookup(Step, frozen=True, tag="lookup"):
 
 
 class Online(Step, frozen=True, tag="online"):
-    """Features of a view by entity key at a moment; `outputs` maps a new column to the view's feature."""
+    """Features of a view by entity key at a moment; `outputs` maps a new column to the view's feature.
+
+    A run also leaves the column `age`: how many seconds old the features are, NaN where the store tells none.
+    """
 
     view: str
     keys: tuple[str, ...]
     at: str
     outputs: dict[str, str]
+
+    @property
+    def age(self) -> str:
+        """Name of the column of ages; no feature has such a one."""
+        return f"age_s of {self.view} by {', '.join(self.keys)} at {self.at}"
 
     def reads(self) -> tuple[str, ...]:
         return (*self.keys, self.at)
@@ -103,8 +111,11 @@ class Online(Step, frozen=True, tag="online"):
         return tuple(self.outputs)
 
     def run(self, ready: Columns, parts: "Parts") -> None:
-        found = parts.read_online(self.view, tuple(ready[key] for key in self.keys), ready[self.at])
+        at_us = ready[self.at]
+        found = parts.read_online(self.view, tuple(ready[key] for key in self.keys), at_us)
         ready.update((column, found[feature]) for column, feature in self.outputs.items())
+        age_s = getattr(found, "age_s", None)
+        ready[self.age] = np.full(len(at_us), np.nan) if age_s is None else age_s
 
 
 class Service(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ from bottega.errors import (
 from bottega.serving.address import TOKEN_VARIABLE, Address, read_server
 from bottega.serving.codec import json_reason
 from bottega.serving.deployments import RoleStatus
+from bottega.serving.explanation import Ages, Explanation
 from bottega.serving.inference import DeadlineExceeded
 from bottega.serving.protocol import DATATYPES
 from bottega.serving.web import Unauthorized
@@ -54,13 +55,18 @@ class TimedOut(Unavailable):
 
 
 class Predictions(msgspec.Struct, frozen=True):
-    """Answers in the order of the rows, their ids, the units of their fields, and the version that answered."""
+    """Answers in the order of the rows, their ids, the units of their fields, and the version that answered.
+
+    `feature_ages_s` are the ages of each row's looked-up features; `explanations` are there where they were asked for.
+    """
 
     usecase: str
     model_version: int
     ids: list[str]
     answers: list[dict[str, Any]]
     units: dict[str, str]
+    feature_ages_s: list[Ages] = []
+    explanations: list[Explanation] = []
 
 
 class UseCaseStatus(msgspec.Struct, frozen=True):
@@ -142,12 +148,14 @@ class Client:
         ids: Sequence[str] | None = None,
         *,
         logged: bool = True,
+        explain: bool = False,
     ) -> Predictions:
         """Answers for rows of request fields; times are text with an offset, or aware datetimes.
 
-        `logged=False` keeps them out of the prediction log: for questions that will never get a label.
+        `logged=False` keeps them out of the prediction log: for questions that will never get a label. With `explain`
+        the feature values behind each answer come, too.
         """
-        body: dict[str, object] = {"rows": list(rows), "id": uuid.uuid4().hex}
+        body: dict[str, object] = {"rows": list(rows), "id": uuid.uuid4().hex, "explain": explain}
         if ids is not None:
             body["ids"] = list(ids)
         headers = {} if logged else {"x-bottega-log": "off"}

@@ -15,6 +15,7 @@ from bottega.features.steps import Columns, External, ExternalRead, OnlineRead
 from bottega.features.tables import Tables
 from bottega.schema import NUMPY_OF, Field
 from bottega.serving.batcher import WAITING_THREADS, Batcher
+from bottega.serving.explanation import Explainer
 from bottega.serving.metrics import Metrics, ModelMetrics
 from bottega.serving.model import Statistics
 from bottega.serving.protocol import ModelMetadata, TensorSpec
@@ -40,7 +41,8 @@ class Endpoint:
         self.metrics = metrics.model(usecase)
         self.raw_metrics = metrics.model(usecase + RAW_SUFFIX)
         self.statistics, self.raw_statistics = Statistics(), Statistics()
-        timed = _Timed(artifact, self.metrics, self.raw_metrics)
+        self.explainer = Explainer(self.plan)
+        timed = _Timed(artifact, self.explainer.columns, self.metrics, self.raw_metrics)
         waits = any(isinstance(step, External) for step in self.plan.steps)
         self.threads = WAITING_THREADS if waits else 0
         self.rows = Batcher(timed.answer, self.metrics.stages["queue"].observe_ns, threads=self.threads)
@@ -77,7 +79,7 @@ class Endpoint:
         ready = self.artifact.before_model(columns)
         predicted = self.artifact.predict_raw(ready[self.plan.model().input])
         answers = typed(self.plan.answer, self.artifact.after_model(ready, predicted))
-        return {**{name: ready[name] for name in self.plan.looked_up}, **answers}
+        return {**{name: ready[name] for name in self.explainer.columns}, **answers}
 
     def check(self, columns: Columns) -> None:
         """Raise InvalidInput unless every row is one that the model can answer."""
@@ -131,15 +133,17 @@ class _Timed:
     when its last request is answered and not when the garbage collector comes by.
     """
 
-    def __init__(self, artifact: Artifact, metrics: ModelMetrics, raw_metrics: ModelMetrics) -> None:
+    def __init__(
+        self, artifact: Artifact, kept: tuple[str, ...], metrics: ModelMetrics, raw_metrics: ModelMetrics
+    ) -> None:
         self.artifact = artifact
         self.stages = metrics.stages
         self.raw_stages = raw_metrics.stages
         self._model_input = artifact.plan.model().input
-        self._looked_up = artifact.plan.looked_up
+        self._kept = kept
 
     def answer(self, columns: Columns) -> Columns:
-        """Request columns to answer columns and looked-up features, (batch,) each, with the time of each stage."""
+        """Request columns to answer columns and what explains them, (batch,) each, with the time of each stage."""
         started = perf_counter_ns()
         ready = self.artifact.before_model(columns)
         prepared = perf_counter_ns()
@@ -150,7 +154,7 @@ class _Timed:
         self.stages["features"].observe_ns(prepared - started)
         self.stages["run"].observe_ns(ran - prepared)
         self.stages["post"].observe_ns(done - ran)
-        return {**{name: ready[name] for name in self._looked_up}, **answers}
+        return {**{name: ready[name] for name in self._kept}, **answers}
 
     def answer_raw(self, columns: Columns) -> Columns:
         """The model's input matrix to its output, with the time of the run."""

@@ -14,9 +14,12 @@ from bottega.features.plan import FeaturePlan
 from bottega.features.steps import Columns
 from bottega.schema import Field
 from bottega.serving.codec import json_reason
+from bottega.serving.explanation import Ages, Explanation
 
 MAX_ROWS = 10_000
 MAX_ID = 128
+EXPLAIN = "explain"
+"""The field of a body that asks for the values behind the answers, unless the use case has a field of that name."""
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _process = secrets.token_hex(4)
 _numbers = itertools.count(1)
@@ -24,11 +27,15 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A request as columns, (rows,) each, with one id a row; `single` where it came as one object."""
+    """A request as columns, (rows,) each, with one id a row; `single` where it came as one object.
+
+    `explain` is whether the values behind the answers are wanted, too.
+    """
 
     columns: Columns
     ids: tuple[str, ...]
     single: bool
+    explain: bool = False
 
 
 def new_id() -> str:
@@ -52,6 +59,7 @@ def decode_rows(body: bytes, plan: FeaturePlan, header_id: str = "") -> Rows:
     """The request in a JSON body: one object of fields, or `{"rows": [...]}`. Raises InvalidInput with the reason.
 
     A row may carry an `id`; several rows may have theirs in `ids`; `header_id` stands in for a request without one.
+    `explain` stands beside the fields of one row, or beside `rows`.
     """
     if not body:
         raise InvalidInput("The body is empty.", next_step=f"Send a JSON object with {_names(plan)}.")
@@ -62,11 +70,14 @@ def decode_rows(body: bytes, plan: FeaturePlan, header_id: str = "") -> Rows:
             f"The body is not a JSON object: {json_reason(error)}.", next_step=f"Send one with {_names(plan)}."
         ) from None
     single = "rows" not in value
+    explain = False if single and _has(plan, EXPLAIN) else value.pop(EXPLAIN, False)
+    if not isinstance(explain, bool):
+        raise InvalidInput(f"'{EXPLAIN}' must be true or false.")
     rows = [value] if single else _row_list(value)
     ids = None if single else value.get("ids")
     request_id = header_id if single else value.get("id", header_id)
     columns = _columns(rows, plan, single)
-    return Rows(columns, _ids(rows, ids, request_id, plan), single)
+    return Rows(columns, _ids(rows, ids, request_id, plan), single, explain)
 
 
 def _row_list(value: dict[str, Any]) -> list[dict[str, Any]]:
@@ -106,7 +117,7 @@ def to_column(field: Field, values: Sequence[object]) -> np.ndarray:
 
 
 def _ids(rows: list[dict[str, Any]], ids: object, request_id: object, plan: FeaturePlan) -> tuple[str, ...]:
-    own_field = any(field.name == "id" for field in plan.request)
+    own_field = _has(plan, "id")
     if ids is not None:
         if not isinstance(ids, list) or len(ids) != len(rows):
             raise InvalidInput(f"'ids' must be a list of {len(rows)} texts, one for each row.")
@@ -122,16 +133,30 @@ def _ids(rows: list[dict[str, Any]], ids: object, request_id: object, plan: Feat
     return given
 
 
-def encode_answers(usecase: str, version: int, plan: FeaturePlan, rows: Rows, answers: Columns) -> bytes:
-    """The JSON answer: model version, ids, fields and their units."""
+def encode_answers(
+    usecase: str,
+    version: int,
+    plan: FeaturePlan,
+    rows: Rows,
+    answers: Columns,
+    ages: Sequence[Ages],
+    explanations: Sequence[Explanation] = (),
+) -> bytes:
+    """The JSON answer: model version, ids, fields and their units, ages of features, and explanations."""
     values = {field.name: to_list(answers[field.name]) for field in plan.answer}
     units = {field.name: field.unit for field in plan.answer if field.unit}
     head: dict[str, Any] = {"usecase": usecase, "model_version": version}
     if rows.single:
         answer = {name: column[0] for name, column in values.items()}
-        return msgspec.json.encode({**head, "id": rows.ids[0], "answer": answer, "units": units})
+        found = {**head, "id": rows.ids[0], "answer": answer, "units": units, "feature_ages_s": ages[0]}
+        if explanations:
+            found["explanation"] = explanations[0]
+        return msgspec.json.encode(found)
     listed = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    return msgspec.json.encode({**head, "ids": rows.ids, "answers": listed, "units": units})
+    found = {**head, "ids": rows.ids, "answers": listed, "units": units, "feature_ages_s": ages}
+    if explanations:
+        found["explanations"] = explanations
+    return msgspec.json.encode(found)
 
 
 def to_list(column: np.ndarray) -> list:
@@ -143,6 +168,10 @@ def to_list(column: np.ndarray) -> list:
     if column.dtype == np.float32:
         return column.astype("U16").astype(np.float64).tolist()
     return column.tolist()
+
+
+def _has(plan: FeaturePlan, name: str) -> bool:
+    return any(field.name == name for field in plan.request)
 
 
 def _names(plan: FeaturePlan) -> str:

@@ -10,7 +10,7 @@ from bottega.features.steps import Columns
 from bottega.schema import Field
 from bottega.serving.endpoint import Endpoint, example
 from bottega.serving.log import Answered, PredictionLog
-from bottega.serving.rows import MAX_ROWS, decode_rows, encode_answers, to_list
+from bottega.serving.rows import EXPLAIN, MAX_ROWS, decode_rows, encode_answers, to_list
 from bottega.serving.traffic import Traffic
 from bottega.serving.web import REQUEST_ID, Request, Response, as_json
 from bottega.times import from_epoch_us
@@ -26,6 +26,8 @@ async def predict(traffic: Traffic, request: Request, log: PredictionLog) -> Res
     stages = endpoint.metrics.stages
     rows = decode_rows(request.body, endpoint.plan, request.header(REQUEST_ID) or "")
     endpoint.check(rows.columns)
+    asked = request.asks(EXPLAIN) if request.query else None
+    explain = rows.explain if asked is None else asked
     stages["parse"].observe_ns(perf_counter_ns() - received_ns)
     logged = request.header(LOG) != "off"
     endpoint, role, answers = await traffic.answer(rows.columns, rows.ids, logged)
@@ -34,7 +36,10 @@ async def predict(traffic: Traffic, request: Request, log: PredictionLog) -> Res
     else:
         endpoint.metrics.answered(len(rows.ids))
     ran_ns = perf_counter_ns()
-    body = encode_answers(endpoint.usecase, endpoint.version, endpoint.plan, rows, answers)
+    explainer = endpoint.explainer
+    explanations = explainer.explain(rows.columns, answers) if explain else ()
+    ages = explainer.ages(answers)
+    body = encode_answers(endpoint.usecase, endpoint.version, endpoint.plan, rows, answers, ages, explanations)
     done_ns = perf_counter_ns()
     stages["encode"].observe_ns(done_ns - ran_ns)
     stages["total"].observe_ns(done_ns - received_ns)

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -53,6 +54,8 @@ class Request:
     body: bytes = b""
     size: int = 0
     """Bytes that came; more than `body` has where they were too many."""
+    query: bytes = b""
+    """What follows `?` in the address."""
 
     def check_size(self) -> None:
         """Raise TooLarge where the body was over the limit."""
@@ -65,6 +68,18 @@ class Request:
             if key == name:
                 return value.decode("latin-1")
         return None
+
+    def asks(self, name: str) -> bool | None:
+        """Whether the query says `name=true` or `name=false`; None where it does not name it.
+
+        Raises InvalidInput for any other value.
+        """
+        given = parse_qs(self.query.decode("latin-1"), keep_blank_values=True).get(name)
+        if given is None:
+            return None
+        if given[-1] not in ("true", "false"):
+            raise InvalidInput(f"{name}={given[-1][:40]!r} is neither true nor false.")
+        return given[-1] == "true"
 
     def need(self, method: str) -> None:
         """Raise WrongMethod unless the request has this method."""
@@ -113,7 +128,7 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
             parts.append(body)
         if not message.get("more_body", False) or size > MAX_READ:
             break
-    return Request(scope["method"], scope["path"], scope["headers"], b"".join(parts), size)
+    return Request(scope["method"], scope["path"], scope["headers"], b"".join(parts), size, scope["query_string"])
 
 
 async def send_response(response: Response, send: Send) -> None:
