@@ -107,3 +107,59 @@ def test_a_client_that_goes_away_in_the_middle_hurts_nobody(served: Served) -> N
             gone.sendall(sent)
     time.sleep(0.05)
     assert httpx.post(f"{served[1]}/v1/eta/predict", content=ROW).status_code == 200
+
+
+def named(name: str) -> bytes:
+    return json.dumps({**json.loads(ROW), "id": name}).encode()
+
+
+def ids(found: list[tuple[int, bytes]]) -> list[str]:
+    return [json.loads(body)["id"] for _, body in found]
+
+
+def test_a_head_that_is_sent_again_is_answered_by_each_body(wire: socket.socket) -> None:
+    for name in ("aa", "bb", "cc"):
+        wire.sendall(request(named(name)))
+        assert ids(answers(wire, 1)) == [name]
+    wire.sendall(request(named("longer")) + request(named("dd")))  # another head, and one that was sent ahead
+    assert ids(answers(wire, 2)) == ["longer", "dd"]
+    whole = request(named("ee"))
+    wire.sendall(whole[:-9])
+    time.sleep(0.02)
+    wire.sendall(whole[-9:] + request(named("ff"))[:40])
+    assert ids(answers(wire, 1)) == ["ee"]
+    wire.sendall(request(named("ff"))[40:])
+    assert ids(answers(wire, 1)) == ["ff"]
+    wire.sendall(request(path="/v1/eta/predict2")[: -len(ROW)])  # a head without its body, of a route of uvicorn's way
+    time.sleep(0.02)
+    wire.sendall(ROW)
+    assert [status for status, _ in answers(wire, 1)] == [405]
+    wire.sendall(b"".join(request(named(name)) for name in ("gg", "hh", "ii")))
+    assert ids(answers(wire, 3)) == ["gg", "hh", "ii"]
+
+
+def test_a_body_that_looks_like_a_request_is_a_body(wire: socket.socket) -> None:
+    inner = request(named("xx"))
+    wire.sendall(request(inner))
+    wire.sendall(request(inner))
+    assert [status for status, _ in answers(wire, 2)] == [400, 400]
+    wire.sendall(request(named("yy"), more="connection: close\r\n") + request(named("zz")))
+    assert ids(answers(wire, 2)) == ["yy"]
+
+
+def test_a_client_that_does_not_read_is_not_written_to_without_end(served: Served, wire: socket.socket) -> None:
+    wire.setblocking(False)
+    whole, sent = request(b'{"rows": [' + b",".join([ROW] * 400) + b"]}"), 0
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            sent += wire.send(whole[sent % len(whole) :])
+        except BlockingIOError:
+            time.sleep(0.3)
+            try:
+                sent += wire.send(whole[sent % len(whole) :])
+            except BlockingIOError:
+                break  # neither reads: the server has paused
+    else:
+        pytest.fail("the server read on for 20 s")
+    assert httpx.post(f"{served[1]}/v1/eta/predict", content=ROW).status_code == 200

@@ -1,9 +1,12 @@
 """One HTTP connection: uvicorn's protocol, with a short way for predictions.
 
 A prediction needs none of what ASGI gives: its body comes whole, its answer goes whole, and it waits once, for its
-batch. So the application's coroutine is run by hand (each future that it waits for wakes it again), without a task,
-a queue of messages or an event for each request, and its answer is written at once. Every other request, and one that
-a client sends ahead of the answers, takes uvicorn's way. Limits, keep-alive and shutdown are uvicorn's for both.
+batch. So it goes from the parser straight to the model's express lane, and its answer to the socket; what the lane does
+not take is answered by the application's coroutine, run by hand. Every other request, and one that a client sends ahead
+of the answers, takes uvicorn's way. Limits, keep-alive and shutdown are uvicorn's for both.
+
+A client that keeps its connection sends the same head again and again. The bytes of the last one are kept: a message
+that begins with them, and has the length that they say, is not parsed again.
 """
 
 import asyncio
@@ -12,11 +15,13 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from bottega.serving.compression import SMALLEST, compressed
 from bottega.serving.web import MAX_BODY, MAX_READ, Request, Response, as_json
 
 MAX_HEADERS = 64 << 10
 """Bytes of the request line and all headers."""
 _SHORT = (b"/infer", b"/predict")
+_END = b"\r\n\r\n"
 
 
 class Connection(HttpToolsProtocol):
@@ -24,10 +29,35 @@ class Connection(HttpToolsProtocol):
 
     _short: "_Short | None" = None
     _head_bytes = 0
+    _between = True
+    """Whether the parser has no message begun."""
+    _whole: bytes = b""
+    """The data of this turn, where a message began with it."""
+    _known: "_Head | None" = None
+    _answered_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        known = self._known
+        if (
+            known is not None
+            and len(data) == known.size
+            and data.startswith(known.text)
+            and self._between
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+        ):
+            self.cycle = short = _Short(self, known)  # type: ignore[assignment]
+            short.body = data[len(known.text) :]
+            short.size = len(short.body)
+            self._ask(short)
+            return
+        self._whole = data if self._between else b""
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._short, self._head_bytes = None, 0
+        self._between, self._short, self._head_bytes = False, None, 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -55,11 +85,12 @@ class Connection(HttpToolsProtocol):
             or self.parser.should_upgrade()
             or b"%" in path
             or (self.cycle is not None and not self.cycle.response_complete)
+            or self.flow.write_paused
         ):
             super().on_headers_complete()
             return
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        self._short = _Short(path.decode("ascii"), self.headers, keep_alive)
+        self._short = _Short(self, _Head(path.decode("ascii"), self.headers, keep_alive))
         self.cycle = self._short  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
@@ -72,18 +103,26 @@ class Connection(HttpToolsProtocol):
         if short.size <= MAX_BODY:
             short.parts.append(body)
         elif short.size > MAX_READ and not short.response_complete:
-            self._send(short, as_json({"error": f"The body has more than {MAX_READ} bytes."}, 413))
+            self.send(short, as_json({"error": f"The body has more than {MAX_READ} bytes."}, 413))
 
     def on_message_complete(self) -> None:
         """The request is whole: have the application answer it."""
+        self._between = True
         short = self._short
         if short is None:
             super().on_message_complete()
         elif not short.response_complete:
-            request = Request("POST", short.path, short.headers, b"".join(short.parts), short.size)
-            _run(self.app.respond(request), lambda response: self._send(short, response))
+            self._known = short.head if short.head.learn(self._whole, short.size) else None
+            short.body = b"".join(short.parts)
+            self._ask(short)
+        self._whole = b""
 
-    def _send(self, short: "_Short", response: Response) -> None:
+    def _ask(self, short: "_Short") -> None:
+        if short.size > MAX_BODY or not self.app.take(short.head.path, short.head.headers, short.body, short):
+            short.take_long_way()
+
+    def send(self, short: "_Short", response: Response) -> None:
+        """Answer a request on the short way."""
         if short.disconnected or self.transport.is_closing():
             return
         head = [
@@ -97,10 +136,39 @@ class Connection(HttpToolsProtocol):
         if not short.keep_alive:
             head.append(b"connection: close\r\n")
         self.transport.write(b"".join([*head, b"\r\n", response.body]))
+        self.sent(short)
+
+    def sent(self, short: "_Short") -> None:
+        """Note that an answer is written."""
         short.response_complete = True
         if not short.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._await_next(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        """An answer of uvicorn's way is written."""
+        self._answered_at = self.loop.time()
+        super().on_response_complete()
+
+    def _await_next(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that was silent for so long; one timer stands for all answers of the short way."""
+        self.timeout_keep_alive_task = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        silent_s = self.loop.time() - self._answered_at
+        if silent_s < self.timeout_keep_alive:
+            self._await_next(self.timeout_keep_alive - silent_s)
+        else:
+            super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and headers that are too large, as JSON."""
@@ -109,20 +177,64 @@ class Connection(HttpToolsProtocol):
         else:
             status, reason = 400, "The request is no valid HTTP."
         response = as_json({"error": reason}, status)
-        self._send(_Short("", [], keep_alive=False), response)
+        self.send(_Short(self, _Head("", [], keep_alive=False)), response)
 
 
-class _Short:
-    """A request on the short way; to uvicorn it looks like one of its own."""
+class _Head:
+    """What a message says before its body."""
 
-    __slots__ = ("disconnected", "headers", "keep_alive", "message_event", "parts", "path", "response_complete", "size")
+    __slots__ = ("headers", "keep_alive", "path", "size", "text")
 
     def __init__(self, path: str, headers: list[tuple[bytes, bytes]], keep_alive: bool) -> None:
         self.path, self.headers, self.keep_alive = path, headers, keep_alive
+        self.text, self.size = b"", 0
+
+    def learn(self, message: bytes, body: int) -> bool:
+        """Keep the head's bytes, where `message` is nothing but it and so many bytes of body by its Content-Length."""
+        end = len(message) - body
+        if not body or not self.keep_alive or message.find(_END) != end - len(_END):
+            return False
+        if (b"content-length", b"%d" % body) not in self.headers:
+            return False
+        self.text, self.size = message[:end], len(message)
+        return True
+
+
+class _Short:
+    """A request on the short way; to uvicorn it looks like one of its own, to a lane like who asks."""
+
+    __slots__ = (
+        *("body", "connection", "disconnected", "head"),
+        *("keep_alive", "message_event", "parts", "response_complete", "size"),
+    )
+
+    def __init__(self, connection: Connection, head: _Head) -> None:
+        self.connection, self.head, self.keep_alive = connection, head, head.keep_alive
         self.parts: list[bytes] = []
-        self.size = 0
+        self.body, self.size = b"", 0
         self.response_complete = self.disconnected = False
         self.message_event = _NOBODY_WAITS
+
+    def reply(self, body: bytes) -> None:
+        """Send the JSON text of the answer."""
+        if len(body) >= SMALLEST or not self.keep_alive:
+            self._send(compressed(Response(body), self._request()))
+        elif not (self.disconnected or self.connection.transport.is_closing()):
+            self.connection.transport.write(_OK % (len(body), body))
+            self.connection.sent(self)
+
+    def take_long_way(self) -> None:
+        """Have the application's coroutine answer."""
+        _run(self.connection.app.respond(self._request()), self._send)
+
+    def _request(self) -> Request:
+        return Request("POST", self.head.path, self.head.headers, self.body, self.size)
+
+    def _send(self, response: Response) -> None:
+        self.connection.send(self, response)
+
+
+_OK = STATUS_LINE[200] + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 
 
 class _NobodyWaits:

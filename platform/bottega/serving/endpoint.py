@@ -17,9 +17,9 @@ from bottega.schema import NUMPY_OF, Field
 from bottega.serving.batcher import WAITING_THREADS, Batcher
 from bottega.serving.explanation import Explainer
 from bottega.serving.metrics import Metrics, ModelMetrics
-from bottega.serving.model import Statistics
 from bottega.serving.protocol import ModelMetadata, TensorSpec
 from bottega.serving.rows import MAX_ROWS
+from bottega.serving.statistics import Statistics
 from bottega.times import from_epoch_us, parse_time, to_epoch_us
 
 LAST_US = to_epoch_us(datetime(2100, 1, 1, tzinfo=UTC))

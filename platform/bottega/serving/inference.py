@@ -66,6 +66,7 @@ def encoded(described: Described, began_ns: int) -> None:
     model.metrics.stages["encode"].observe_ns(done_ns - began_ns)
     model.metrics.stages["total"].observe_ns(done_ns - described.received_ns)
     model.statistics.succeeded(
+        1,
         described.rows,
         done_ns - described.received_ns,
         described.parsed_ns - described.received_ns,

@@ -1,11 +1,11 @@
 """Metrics: counters and histograms by model and stage as Prometheus reads them, and the newest samples for quantiles.
 
-A request counts a dozen things, so counting is a few additions on plain numbers; they become Prometheus's families when
-it asks. Counts are the event loop's: of two threads that count at once, one count in very many may be lost.
+A request counts a dozen things, so counting is a few additions on plain numbers, a duration one more in a list; they
+become Prometheus's families when it asks. Counts are the event loop's: of two threads that count at once, one count in
+very many may be lost.
 """
 
 import contextlib
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,39 +28,64 @@ BUCKETS_S = (
 _KEPT = 4096
 
 
-_BOUNDS_NS = [round(bound * 1e9) for bound in BUCKETS_S]
+_BOUNDS_NS = np.array([round(bound * 1e9) for bound in BUCKETS_S])
 
 
 class Stage:
-    """Durations of one stage of one model."""
+    """Durations of one stage of one model; new ones are only kept, and sorted into the buckets now and then."""
 
-    __slots__ = ("_buckets", "_newest_ns", "count", "total_ns")
+    __slots__ = ("_buckets", "_fresh_ns", "_newest_ns", "_total_ns")
 
     def __init__(self) -> None:
-        self._buckets = [0] * (len(_BOUNDS_NS) + 1)
-        self._newest_ns = [0] * _KEPT
-        self.count = self.total_ns = 0
+        self._buckets = np.zeros(len(_BOUNDS_NS) + 1, np.int64)
+        self._newest_ns = np.zeros(0, np.int64)
+        self._fresh_ns: list[int] = []
+        self._total_ns = 0
 
     def observe_ns(self, duration_ns: int) -> None:
         """Count one duration."""
-        self._newest_ns[self.count % _KEPT] = duration_ns
-        self.count += 1
-        self.total_ns += duration_ns
-        self._buckets[bisect_left(_BOUNDS_NS, duration_ns)] += 1
+        self._fresh_ns.append(duration_ns)
+        if len(self._fresh_ns) >= _KEPT:
+            self._sort()
+
+    def observe_all(self, durations_ns: list[int]) -> None:
+        """Count durations."""
+        self._fresh_ns += durations_ns
+        if len(self._fresh_ns) >= _KEPT:
+            self._sort()
+
+    def _sort(self) -> None:
+        fresh_ns, self._fresh_ns = self._fresh_ns, []
+        if fresh_ns:
+            durations = np.array(fresh_ns, np.int64)
+            self._total_ns += int(durations.sum())
+            self._buckets += np.bincount(np.searchsorted(_BOUNDS_NS, durations), minlength=len(self._buckets))
+            self._newest_ns = np.concatenate([self._newest_ns, durations])[-_KEPT:]
+
+    @property
+    def count(self) -> int:
+        """How many durations there were."""
+        return int(self._buckets.sum()) + len(self._fresh_ns)
+
+    @property
+    def total_ns(self) -> int:
+        """Their sum."""
+        self._sort()
+        return self._total_ns
 
     def summary(self) -> dict[str, float]:
         """Number of durations, and quantiles in microseconds over the newest 4,096 of them."""
-        newest = self._newest_ns[: min(self.count, _KEPT)]
-        if not newest:
+        self._sort()
+        if not len(self._newest_ns):
             return {"count": 0}
-        p50, p99 = np.quantile(newest, (0.5, 0.99)) / 1000
+        p50, p99 = np.quantile(self._newest_ns, (0.5, 0.99)) / 1000
         return {"count": self.count, "p50_us": round(float(p50), 1), "p99_us": round(float(p99), 1)}
 
     def cumulated(self) -> list[tuple[str, float]]:
         """How many durations lie at or below each bound, as Prometheus writes it."""
-        sums = np.cumsum(self._buckets).tolist()
+        self._sort()
         names = [*(str(float(bound)) for bound in BUCKETS_S), "+Inf"]
-        return list(zip(names, sums, strict=True))
+        return list(zip(names, np.cumsum(self._buckets).tolist(), strict=True))
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Models as the protocol sees them: named tensors in, named tensors out, whatever stands behind."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,8 +8,10 @@ import numpy as np
 
 from bottega.features.steps import Columns
 from bottega.serving.batcher import Batcher
+from bottega.serving.express import Lane
 from bottega.serving.metrics import ModelMetrics
 from bottega.serving.protocol import InferRequest, ModelMetadata, RequestOutput
+from bottega.serving.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,45 +23,18 @@ class Prepared:
     ids: tuple[str, ...] = ()
 
 
-@dataclass
-class Statistics:
-    """What became of the requests of one model version, and the nanoseconds that they took."""
-
-    success: int = 0
-    success_ns: int = 0
-    fail: int = 0
-    fail_ns: int = 0
-    parse_ns: int = 0
-    encode_ns: int = 0
-    rows: int = 0
-    last_ms: int = 0
-
-    def succeeded(self, rows: int, total_ns: int, parse_ns: int, encode_ns: int) -> None:
-        """Count an answered request."""
-        self.success += 1
-        self.success_ns += total_ns
-        self.parse_ns += parse_ns
-        self.encode_ns += encode_ns
-        self.rows += rows
-        self.last_ms = time.time_ns() // 1_000_000
-
-    def failed(self, total_ns: int) -> None:
-        """Count a request that got an error."""
-        self.fail += 1
-        self.fail_ns += total_ns
-
-
 class Model(Protocol):
     """One version of a model that the protocol's routes can ask.
 
     `outputs` are the datatypes of its outputs by name, in order; `max_batch` is the most rows that requests are joined
-    to, 0 where they never are.
+    to, 0 where they never are; `lane` is there where requests of the common form can be answered by it.
     """
 
     name: str
     version: str
     max_batch: int
     outputs: Mapping[str, str]
+    lane: Lane | None
     batcher: Batcher
     metrics: ModelMetrics
     statistics: Statistics

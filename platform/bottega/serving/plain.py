@@ -12,11 +12,13 @@ from bottega.errors import IntegrityError, InvalidData, InvalidInput, TooLarge
 from bottega.features.steps import Columns
 from bottega.serving.batcher import Batcher
 from bottega.serving.config import ModelConfig
+from bottega.serving.express import Lane, is_common
 from bottega.serving.metrics import Metrics
-from bottega.serving.model import Model, Prepared, Statistics
+from bottega.serving.model import Model, Prepared
 from bottega.serving.onnx_model import OnnxModel
 from bottega.serving.protocol import DATATYPES, InferRequest, ModelMetadata, TensorSpec
 from bottega.serving.rows import MAX_ROWS
+from bottega.serving.statistics import Statistics
 
 SLOW_NS = 5_000_000
 """A model that takes longer for one row runs in a thread, so that the event loop goes on."""
@@ -76,6 +78,7 @@ class PlainModel:
         self.batcher = Batcher(
             self._run, self.metrics.stages["queue"].observe_ns, self.max_batch if joins else 0, threads=int(slow)
         )
+        self.lane = self._lane() if joins and not slow and is_common(engine.inputs, engine.outputs) else None
 
     def metadata(self) -> ModelMetadata:
         """Its tensors; -1 is any size."""
@@ -104,6 +107,21 @@ class PlainModel:
         found = self._engine.run(columns)
         self.metrics.stages["run"].observe_ns(perf_counter_ns() - began_ns)
         return found
+
+    def _lane(self) -> Lane:
+        engine = self._engine
+        return Lane(
+            self.name,
+            self.version,
+            engine.inputs,
+            engine.outputs,
+            engine.check,
+            engine.run,
+            self.max_batch,
+            self.metrics,
+            self.statistics,
+            self.batcher,
+        )
 
     def _warm(self) -> bool:
         """Run a made-up row twice; whether the model is slow. One that refuses made-up values runs in a thread."""

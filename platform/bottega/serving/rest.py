@@ -10,6 +10,7 @@ from bottega import __version__
 from bottega.errors import BottegaError, NotFound, Unsupported
 from bottega.serving import openapi, v1, v2
 from bottega.serving.compression import compressed, unpacked
+from bottega.serving.express import Asker
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
@@ -19,6 +20,7 @@ from bottega.serving.repository import Repository
 from bottega.serving.tenants import Guard
 from bottega.serving.web import (
     Disconnected,
+    Headers,
     Receive,
     Request,
     Response,
@@ -31,6 +33,8 @@ from bottega.serving.web import (
 )
 
 _OPEN_PATHS = {"/v2/health/live", "/v2/health/ready"}
+_SPECIAL = {b"content-encoding", v2.HEADER_LENGTH}
+"""Headers that change what a body is."""
 _report = logging.getLogger("bottega.serving")
 
 
@@ -48,7 +52,7 @@ class App:
         self._live = live
         self.models = Models(live, log, repository)
         self._log = log
-        self._metrics = metrics
+        self.metrics = metrics
         self._guard = guard
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
@@ -79,6 +83,17 @@ class App:
             _report.exception("%s %s failed", request.method, request.path)
             response = as_error(error)
         return compressed(response, request)
+
+    def take(self, path: str, headers: Headers, body: bytes, asker: Asker) -> bool:
+        """Give a POST to the express lane of the model that it asks; False where none takes it."""
+        wanted = v2.infer_target(path)
+        if wanted is None or self._guard or any(name in _SPECIAL for name, _ in headers):
+            return False
+        try:
+            lane = self.models.find(*wanted).lane
+        except BottegaError:
+            return False
+        return lane is not None and lane.take(body, asker)
 
     def _authorize(self, request: Request) -> None:
         if self._guard and request.path not in _OPEN_PATHS:
@@ -121,7 +136,7 @@ class App:
             case ["openapi.json"]:
                 return as_json(openapi.describe(self._live.endpoints.values()))
             case ["metrics"]:
-                text = self._metrics.text(self._log.counts(), self._live.services.counts(), self._live.roles())
+                text = self.metrics.text(self._log.counts(), self._live.services.counts(), self._live.roles())
                 return Response(text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /openapi.json.")
 

@@ -1,5 +1,6 @@
 """The Open Inference Protocol V2 over REST: what the routes of a model answer."""
 
+import functools
 from time import perf_counter_ns
 from typing import Any, TypeVar
 
@@ -15,6 +16,17 @@ from bottega.serving.web import REQUEST_ID, Request, Response
 
 HEADER_LENGTH = b"inference-header-content-length"
 _OCTETS = b"application/octet-stream"
+
+
+@functools.lru_cache(1024)
+def infer_target(path: str) -> tuple[str, str | None] | None:
+    """Name and version of the model whose inference route a path is, None where it is another route."""
+    match path.split("/")[1:]:
+        case ["v2", "models", name, "infer"]:
+            return name, None
+        case ["v2", "models", name, "versions", version, "infer"]:
+            return name, version
+    return None
 
 
 async def infer(model: Model, request: Request) -> Response:

@@ -7,6 +7,7 @@ import numpy as np
 from bottega.errors import InvalidInput
 from bottega.features.steps import Columns
 from bottega.serving.endpoint import RAW_SUFFIX, Endpoint
+from bottega.serving.express import Lane
 from bottega.serving.fields import request_columns
 from bottega.serving.log import PredictionLog
 from bottega.serving.model import Model, Prepared
@@ -23,6 +24,7 @@ class UsecaseModel:
     """
 
     max_batch = MAX_ROWS
+    lane: Lane | None = None
 
     def __init__(
         self, endpoint: Endpoint, log: PredictionLog, role: str = "champion", traffic: Traffic | None = None
@@ -60,6 +62,7 @@ class RawModel:
     """The model's input matrix in, its output out; nothing is logged."""
 
     max_batch = MAX_ROWS
+    lane: Lane | None = None
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint

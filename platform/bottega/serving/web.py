@@ -13,6 +13,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+Headers = list[tuple[bytes, bytes]]
+"""Lower-case names and their values."""
+
 MAX_BODY = 16 << 20
 MAX_READ = 256 << 20
 """A body over MAX_BODY is refused, but read up to here, so that the client gets the answer and not a broken pipe."""
@@ -50,7 +53,7 @@ class Request:
 
     method: str
     path: str
-    headers: list[tuple[bytes, bytes]]
+    headers: Headers
     body: bytes = b""
     size: int = 0
     """Bytes that came; more than `body` has where they were too many."""
