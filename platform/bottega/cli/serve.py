@@ -74,7 +74,10 @@ def predict(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the running server; a time without offset is the city's local time."""
+    """Ask the running server; a time without offset is the city's local time.
+
+    A list is given with commas, a file as FIELD=@PATH.
+    """
     from bottega.serving.client import Client
 
     session = open_session(workspace, as_json)
@@ -144,8 +147,6 @@ def studio_command(host: str, port: int, headless: bool) -> list[str]:
 
 def request_row(usecase: str, pairs: list[str], known: dict[str, dict[str, Any]]) -> dict[str, object]:
     """The request from FIELD=VALUE texts, typed by the use case's schema."""
-    from bottega.times import CITY_TIMEZONE, parse_time
-
     row: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -157,13 +158,31 @@ def request_row(usecase: str, pairs: list[str], known: dict[str, dict[str, Any]]
         if name in row:
             raise InvalidInput(f"{name} is given twice.", next_step="Give each field once.")
         field = known[name]
-        if field.get("is_time"):
-            row[name] = parse_time(value, CITY_TIMEZONE).isoformat()
-        elif field["datatype"] == "BYTES":
-            row[name] = value
+        if "shape" in field:
+            row[name] = [_value(name, text, field) for text in value.split(",") if text]
         else:
-            row[name] = _number(name, value, field["datatype"])
+            row[name] = _value(name, value, field)
     return row
+
+
+def _value(name: str, text: str, field: dict[str, Any]) -> object:
+    from bottega.times import CITY_TIMEZONE, parse_time
+
+    if field.get("is_time"):
+        return parse_time(text, CITY_TIMEZONE).isoformat()
+    if field.get("is_binary"):
+        return _file(name, text)
+    return text if field["datatype"] == "BYTES" else _number(name, text, field["datatype"])
+
+
+def _file(name: str, text: str) -> bytes:
+    """The bytes of the file that `@path` names."""
+    if not text.startswith("@"):
+        raise InvalidInput(f"{name} is {text[:80]!r}; it must name a file.", next_step=f"Give {name}=@FILE.")
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{name}: {text[1:]} cannot be read: {error.strerror}.") from None
 
 
 def _number(name: str, text: str, datatype: str) -> int | float | bool:

@@ -61,7 +61,7 @@ def _bind_look(field: Field, tables: Tables) -> Callable[[Columns], bool]:
 
     def look(columns: Columns) -> bool:
         column = columns[name]
-        if column.dtype.kind not in "iuf" or not len(column):
+        if column.ndim > 1 or column.dtype.kind not in "iuf" or not len(column):
             return False
         if column.dtype.kind == "f" and not np.isfinite(column).all():
             return False

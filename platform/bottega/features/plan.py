@@ -89,9 +89,12 @@ def check_request(plan: FeaturePlan, columns: Columns, tables: Tables) -> None:
         column = columns[field.name]
         field.check(column)
         if field.known_in:
-            _, known = tables[field.known_in].entries([column])
+            ids = column.reshape(-1)
+            _, known = tables[field.known_in].entries([ids])
+            if field.fill is not None:
+                known |= ids == field.fill
             if not known.all():
-                value = column[int(np.argmin(known))]
+                value = ids[int(np.argmin(known))]
                 raise InvalidInput(
                     f"{field.name} {value!s} is unknown.",
                     next_step=f"{field.description or 'Give a known id'}.".replace("..", "."),

@@ -147,11 +147,11 @@ def _answers(endpoint: Endpoint, chunk: Chunk, checked: Checked) -> dict[str, Co
     if ID in chunk.values:
         ids = chunk.values[ID]
         table[ID] = ([None if ids[i] is None else str(ids[i]) for i in checked.places.tolist()], "string")
-    for field in plan.request:
-        kind = "time" if field.is_time else field.datatype
-        table[field.name] = (checked.columns.get(field.name, []), kind)
-    for field in plan.answer:
-        table[field.name] = (answers.get(field.name, []), field.datatype)
+    for part, fields in ((checked.columns, plan.request), (answers, plan.answer)):
+        for field in fields:
+            if field.is_logged:
+                kind = "time" if field.is_time else field.datatype
+                table[field.name] = (part.get(field.name, []), f"{kind} list" if field.shape else kind)
     table["model_version"] = (np.full(count, endpoint.version, np.int32), "INT32")
     return table
 

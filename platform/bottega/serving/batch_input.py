@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
 from bottega.errors import InvalidData, NotFound
@@ -180,6 +181,8 @@ def from_text(known: Field, text: str) -> object:
     """A value of a CSV file as JSON would bring it; text that is no number stays text, for the field to refuse."""
     if text == _NULL:
         return None
+    if known.shape:
+        return _list(text)
     if known.is_time or known.datatype == "BYTES":
         return text
     if known.datatype == "BOOL":
@@ -187,6 +190,14 @@ def from_text(known: Field, text: str) -> object:
     try:
         return int(text) if known.datatype.startswith("INT") else float(text)
     except ValueError:
+        return text
+
+
+def _list(text: str) -> object:
+    """A list in JSON; text that is none stays text, for the field to refuse."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
         return text
 
 
@@ -209,6 +220,8 @@ def from_arrow(known: Field | None, column: "pa.ChunkedArray") -> Values:
 def _numeric(known: Field, kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
+    if known.shape:
+        return False
     if known.is_time:
         return pa.types.is_timestamp(kind) and kind.tz is not None and kind.unit != "ns"
     if known.datatype.startswith("INT"):

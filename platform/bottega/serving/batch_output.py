@@ -54,7 +54,11 @@ def _parquet(columns: Mapping[str, Column]) -> bytes:
         **{"time": pa.timestamp("us", "UTC"), "int64": pa.int64(), "string": pa.string(), "BYTES": pa.string()},
         **{"BOOL": pa.bool_(), "INT32": pa.int32(), "INT64": pa.int64(), "FP32": pa.float32(), "FP64": pa.float64()},
     }
-    arrays = [pa.array(values, types[kind], from_pandas=False) for values, kind in columns.values()]
+    types |= {f"{kind} list": pa.list_(found) for kind, found in types.items()}
+    arrays = [
+        pa.array(list(values) if kind.endswith(" list") else values, types[kind], from_pandas=False)
+        for values, kind in columns.values()
+    ]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(arrays, names=list(columns)), buffer)
     return buffer.getvalue()

@@ -27,8 +27,8 @@ def check_same_contract(champion: FeaturePlan, other: FeaturePlan) -> None:
 
 
 def numeric(fields: Sequence[Field]) -> tuple[str, ...]:
-    """Names of the fields whose values can be subtracted."""
-    return tuple(f.name for f in fields if f.datatype != "BYTES" and not f.is_time)
+    """Names of the fields whose values can be subtracted: numbers, one a row."""
+    return tuple(f.name for f in fields if f.datatype != "BYTES" and not f.is_time and not f.shape)
 
 
 def is_finite(names: Sequence[str], answers: Columns) -> bool:

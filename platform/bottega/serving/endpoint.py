@@ -106,13 +106,13 @@ class Endpoint:
             )
 
     def metadata(self) -> ModelMetadata:
-        """The use-case view: request fields in, answer fields out, one element a row."""
+        """The use-case view: request fields in, answer fields out, one row of each a row of the batch."""
         return ModelMetadata(
             self.usecase,
             [str(self.version)],
             "bottega_usecase",
-            [TensorSpec(field.name, field.datatype, (-1,)) for field in self.plan.request],
-            [TensorSpec(field.name, field.datatype, (-1,)) for field in self.plan.answer],
+            [TensorSpec(field.name, field.datatype, (-1, *field.shape)) for field in self.plan.request],
+            [TensorSpec(field.name, field.datatype, (-1, *field.shape)) for field in self.plan.answer],
         )
 
     def raw_metadata(self) -> ModelMetadata:
@@ -174,10 +174,11 @@ def example(plan: FeaturePlan, tables: Tables, first_us: int) -> Columns:
     columns: Columns = {}
     for field in plan.request:
         if field.is_time:
-            columns[field.name] = np.array([first_us], np.int64)
+            value: object = from_epoch_us(first_us).isoformat()
         elif field.datatype == "BYTES":
-            columns[field.name] = np.array([""], object)
+            value = field.example
         else:
             known = np.flatnonzero(tables[field.known_in].known)[0] if field.known_in else field.minimum or 0
-            columns[field.name] = np.array([known], NUMPY_OF[field.datatype])
+            value = known.item() if isinstance(known, np.generic) else known
+        columns[field.name] = field.column([[value] * field.shape[0] if field.shape else value])
     return columns

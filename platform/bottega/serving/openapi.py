@@ -78,12 +78,18 @@ def _object(fields: Iterable[Field]) -> dict[str, Any]:
 
 
 def _schema(field: Field) -> dict[str, Any]:
-    schema: dict[str, Any] = (
-        {"type": "string", "format": "date-time"} if field.is_time else dict(_TYPES[field.datatype])
-    )
+    schema = _value(field)
+    if field.shape:
+        (size,) = field.shape
+        schema = {"type": "array", "items": schema, "minItems": size if field.fill is None else 0, "maxItems": size}
     description = ", ".join(part for part in (field.description, field.unit) if part)
-    if description:
-        schema["description"] = description
-    if not field.is_time:
-        schema.update({k: v for k, v in (("minimum", field.minimum), ("maximum", field.maximum)) if v is not None})
-    return schema
+    return {**schema, "description": description} if description else schema
+
+
+def _value(field: Field) -> dict[str, Any]:
+    if field.is_time:
+        return {"type": "string", "format": "date-time"}
+    if field.is_binary:
+        return {"type": "string", "contentEncoding": "base64"}
+    bounds = (("minimum", field.minimum), ("maximum", field.maximum))
+    return {**_TYPES[field.datatype], **{key: value for key, value in bounds if value is not None}}

@@ -86,9 +86,12 @@ def _table(group: list[Answered]) -> Any:
         "at": _arrow_time(times[time_field] if time_field else predicted_at),
     }
     for field in plan.request:
+        if not field.is_logged:
+            continue
         columns[field.name] = _arrow_time(times[field.name]) if field.is_time else _arrow(joined("request", field.name))
     for field in plan.answer:
-        columns[field.name] = _arrow(joined("answer", field.name))
+        if field.is_logged:
+            columns[field.name] = _arrow(joined("answer", field.name))
     for name in plan.looked_up:
         columns[FEATURE + name] = _arrow(joined("answer", name))
     columns["model_version"] = _arrow(repeated([answered.version for answered in group], np.int32))
@@ -100,6 +103,8 @@ def _table(group: list[Answered]) -> Any:
 def _arrow(values: np.ndarray | list[str]) -> Any:
     import pyarrow as pa
 
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        return pa.FixedSizeListArray.from_arrays(_arrow(values.reshape(-1)), values.shape[1])
     if isinstance(values, list) or values.dtype == object:
         encoded = [v if isinstance(v, bytes) else str(v).encode() for v in values]
         offsets = np.zeros(len(encoded) + 1, np.int64)

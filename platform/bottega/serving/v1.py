@@ -93,7 +93,7 @@ def describe(endpoint: Endpoint) -> Response:
 
 
 def _field(endpoint: Endpoint, field: Field) -> dict[str, Any]:
-    described = {k: v for k, v in msgspec.to_builtins(field).items() if v not in ("", None, False)}
+    described: dict[str, Any] = msgspec.to_builtins(field)
     if field.known_in:
         table = endpoint.artifact.tables[field.known_in]
         if len(table.strides) == 1:
