@@ -68,8 +68,8 @@ def measure(workspace: Workspace, usecase: str, monitor: Monitor) -> History:
         series = detect(judged, normals[int(version)], monitor).series
         sums.append(series[["end", "above", "below"]].assign(model_version=int(version)))
     return History(
-        hourly=quality(joined.table, "hour", monitor.timezone),
-        daily=quality(joined.table, "day", monitor.timezone),
+        hourly=quality(joined.table, "hour", monitor.timezone, monitor.residual),
+        daily=quality(joined.table, "day", monitor.timezone, monitor.residual),
         sums=pd.concat(sums, ignore_index=True) if sums else pd.DataFrame(),
         normals=normals,
         counts=joined.counts,

@@ -75,3 +75,15 @@ def test_day_series_leaves_quiet_days_out(outcomes):
     days = day_series(table, 200, CITY)
     assert days["start"].dt.tz_convert(CITY).dt.day.tolist() == [4]
     assert days["labels"].iloc[0] > 2000
+
+
+def test_a_difference_is_told_by_its_mean_where_a_label_is_0_or_1(outcomes):
+    rng = np.random.default_rng(4)
+    table = outcomes(48, 60)
+    chance = rng.uniform(0.6, 0.9, len(table))
+    table = table.assign(predicted=chance, actual=(rng.random(len(table)) < chance - 0.2).astype(float))
+    series = error_series(table, 50, "difference")
+    assert series["median"].mean() == pytest.approx(-0.2, abs=0.02)
+    assert quality(table, "all", CITY, "difference")["median_log_residual"][0] == pytest.approx(
+        (table["actual"] - table["predicted"]).mean()
+    )

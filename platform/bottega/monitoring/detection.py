@@ -69,9 +69,9 @@ def detect(joined: pd.DataFrame, normal: Normal, monitor: Monitor) -> Detections
     """
     expected, sd = expected_median(normal), max(normal.sd, monitor.sd_floor)
     slack = max(0.5, monitor.slack / sd)
-    series = error_series(joined, monitor.min_labels)
+    series = error_series(joined, monitor.min_labels, monitor.residual)
     series["z"] = (series["median"] - expected) / sd
-    days = day_series(joined, monitor.min_day_labels, monitor.timezone)
+    days = day_series(joined, monitor.min_day_labels, monitor.timezone, monitor.residual)
     days["end"] = days["start"] + pd.Timedelta(days=1)
     days["deviation"] = days["median"] - expected
     cusum = Cusum(slack, monitor.threshold)

@@ -5,6 +5,9 @@ from typing import Literal
 import msgspec
 
 Kind = Literal["categorical", "numerical"]
+Residual = Literal["log", "difference"]
+"""How an error is told: log(actual / predicted), and its median; or actual - predicted, and its mean, for what may be
+0: a probability beside what came true, a count beside its forecast."""
 
 
 class WatchedColumn(msgspec.Struct, frozen=True):
@@ -21,7 +24,8 @@ class WatchedColumn(msgspec.Struct, frozen=True):
 class Monitor(msgspec.Struct, frozen=True):
     """Fields and limits of one use case's monitoring.
 
-    The errors watched are log residuals, log(actual / predicted): 0.05 is "5 % more than predicted". The defaults were
+    The errors watched are log residuals, log(actual / predicted): 0.05 is "5 % more than predicted"; or differences,
+    with limits in the label's own unit. The defaults were
     set on thirteen quiet spans and one shock of real taxi trips (2020 to 2024), with models of three losses and
     held-back periods of 1 to 14 days: the largest sum of a quiet span reached 0.61 of the threshold (0.80 at worst),
     after a Sunday or New Year's Day; the shock, which began on 13 March 2020, crossed it between the 16th, 15:00 and
@@ -35,6 +39,7 @@ class Monitor(msgspec.Struct, frozen=True):
     high: str | None = None
     columns: tuple[WatchedColumn, ...] = ()
     """Request and answer columns watched for drift; a time field counts as the local hour of day."""
+    residual: Residual = "log"
     timezone: str = "America/New_York"
     label_within_s: int = 6 * 3600
     """A label later than this after the request's time is overdue."""

@@ -14,7 +14,7 @@ import pandas as pd
 from bottega.errors import InvalidInput, NotFound
 from bottega.files import write_atomic, write_json
 from bottega.monitoring.monitor import Monitor
-from bottega.monitoring.quality import error_series, log_residual, quality
+from bottega.monitoring.quality import error_series, quality, residual_of
 from bottega.workspace import Workspace
 
 MIN_VALUES = 6
@@ -60,15 +60,19 @@ def take_reference(
     """
     full = held_back.assign(**{name: np.nan for name in ("low", "high") if name not in held_back.columns})
     full = full.assign(model_version=model_version)
-    series = error_series(full, monitor.min_labels)
+    series = error_series(full, monitor.min_labels, monitor.residual)
     if len(series) < MIN_VALUES:
         raise InvalidInput(
             f"The held-back period has {len(full)} rows, enough for {len(series)} values of the error series; "
             f"a reference needs {MIN_VALUES}.",
             next_step="Train on a longer span.",
         )
-    total = quality(full, "all", monitor.timezone).iloc[0]
-    own = np.zeros(1) if rows is None else log_residual(rows["actual"].to_numpy(), rows["predicted"].to_numpy())
+    total = quality(full, "all", monitor.timezone, monitor.residual).iloc[0]
+    own = (
+        np.zeros(1)
+        if rows is None
+        else residual_of(monitor.residual, rows["actual"].to_numpy(), rows["predicted"].to_numpy())
+    )
     normal = Normal(
         model_version=model_version,
         own_median=float(np.nanmedian(own)),

@@ -70,7 +70,7 @@ def watch(
     progress("detect", 1, 3)
     judged = table[table["model_version"] == reference.normal.model_version]
     detections = detect(judged, reference.normal, monitor)
-    hourly = quality(table, "hour", monitor.timezone)
+    hourly = quality(table, "hour", monitor.timezone, monitor.residual)
     alarm, alert, retrain = detections.alarm, None, None
     if alarm is not None:
         own = hourly[hourly["model_version"] == reference.normal.model_version]
@@ -100,9 +100,9 @@ def watch(
         unit=monitor.unit,
         normal=reference.normal,
         labels=counts,
-        total=quality(table, "all", monitor.timezone),
+        total=quality(table, "all", monitor.timezone, monitor.residual),
         hourly=hourly,
-        daily=quality(table, "day", monitor.timezone),
+        daily=quality(table, "day", monitor.timezone, monitor.residual),
         detections=detections,
         drift=drift,
         label_psi=label_psi,

@@ -36,7 +36,7 @@ class Decision:
 class Rival:
     """The present champion on the gate's period.
 
-    `rows` (held-back rows,) marks those that it was compared on, `mae` is its error there; `remark` says where the
+    `rows` (held-back rows,) marks those that it was compared on, `mae` is its loss there; `remark` says where the
     comparison needs one. `is_same` where it was trained on the candidate's own data: to equal it is enough then.
     """
 
@@ -74,9 +74,21 @@ def decide(gate: Gate, unit: str, candidate: pd.DataFrame, rival: Rival | None) 
     """
     error = (candidate["predicted"] - candidate["actual"]).abs().to_numpy()
     baseline = float((candidate["baseline"] - candidate["actual"]).abs().mean())
-    found = [_compare(gate, unit, "baseline", float(error.mean()), baseline)]
+    if rival is None:
+        return judge(gate, unit, float(error.mean()), baseline)
+    return judge(gate, unit, float(error.mean()), baseline, rival, float(error[rival.rows].mean()))
+
+
+def judge(
+    gate: Gate, unit: str, loss: float, baseline: float, rival: Rival | None = None, against: float | None = None
+) -> Decision:
+    """Whether a candidate's `loss` on the held-back rows is less than the baseline's, and than the rival's.
+
+    `against` is the candidate's loss on the rival's rows, where these are fewer. Less is better, in `unit`.
+    """
+    found = [_compare(gate, unit, "baseline", loss, baseline)]
     if rival is not None:
-        own = float(error[rival.rows].mean())
+        own = loss if against is None else against
         won, reason = _compare(gate, unit, "champion", own, rival.mae)
         found.append((won or (rival.is_same and own <= rival.mae * (1 + _ROUNDING)), reason))
     lost = [reason for won, reason in found if not won]
