@@ -17,6 +17,7 @@ SIMULATED = {
     "city_simulator": "city_simulator",
     "face_mask": "portraits",
     "helmet": "portraits",
+    "entree_chicago": "eats",
 }
 """What invents a dataset where there are no files of it."""
 
