@@ -18,6 +18,7 @@ from bottega.cli.demo import demo, doctor
 from bottega.cli.deploy import app as deploy
 from bottega.cli.features import app as features
 from bottega.cli.lab import app as lab
+from bottega.cli.market import app as market
 from bottega.cli.model import evaluate, train
 from bottega.cli.monitor import app as monitor
 from bottega.cli.queue import app as queue
@@ -45,6 +46,7 @@ app.command("predict")(predict)
 app.command("batch")(batch)
 app.add_typer(queue, name="queue")
 app.add_typer(monitor, name="monitor")
+app.add_typer(market, name="market")
 app.command("studio")(studio)
 app.add_typer(lab, name="lab")
 app.command("demo")(demo)
