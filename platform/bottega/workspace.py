@@ -83,6 +83,11 @@ class Workspace:
         return self.root / "repository"
 
     @property
+    def search(self) -> Path:
+        """Search indexes, one folder a source of places; built again when they are lost."""
+        return self.root / "search"
+
+    @property
     def tuning(self) -> Path:
         """Kernels that tuning has searched, by kind of machine; made again when it is lost."""
         return self.root / "tuning"

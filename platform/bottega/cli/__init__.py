@@ -23,6 +23,7 @@ from bottega.cli.model import evaluate, train
 from bottega.cli.monitor import app as monitor
 from bottega.cli.queue import app as queue
 from bottega.cli.registry import app as registry
+from bottega.cli.search import search
 from bottega.cli.serve import predict, serve, studio
 from bottega.errors import BottegaError
 from bottega.files import disk_errors
@@ -43,6 +44,7 @@ app.command("compile")(compile_model)
 app.add_typer(deploy, name="deploy")
 app.command("serve")(serve)
 app.command("predict")(predict)
+app.command("search")(search)
 app.command("batch")(batch)
 app.add_typer(queue, name="queue")
 app.add_typer(monitor, name="monitor")

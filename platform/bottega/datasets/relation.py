@@ -109,7 +109,7 @@ def _texts(values: pa.ChunkedArray, file: Path, column: Column) -> pd.Series:
     """Lists of texts; in a CSV file they stand in one cell, with bars between. None where there is none."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         found = [None if cell is None else [part for part in cell.split("|") if part] for cell in values.to_pylist()]
-    elif pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+    elif pa.types.is_null(values.type) or pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         found = values.to_pylist()
     else:
         raise InvalidData(

@@ -1,0 +1,1 @@
+"""Ranking: search over places, newcomers, and which ride to offer first."""

@@ -1,0 +1,33 @@
+"""The space of meanings as search reads it: words have directions, places are points."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+class Space:
+    """The words that have a meaning, the map of queries, and the places' points; all of length 1 after mapping."""
+
+    def __init__(self, vocabulary: Sequence[str], rarity: np.ndarray, mapping: np.ndarray, points: np.ndarray) -> None:
+        self.vocabulary = tuple(vocabulary)
+        self.rarity = rarity  # (words,) float32
+        self.mapping = mapping  # (words, dimensions) float32
+        self.points = points  # (places, dimensions) float32
+        self._place = {word: index for index, word in enumerate(self.vocabulary)}
+
+    def meaning(self, words: Mapping[str, float]) -> tuple[np.ndarray, float] | None:
+        """The cosine of each place with a query of weighted words, (places,), and how much of the query has a meaning.
+
+        The second is the share (0 to 1) of the words' rarity; a word unknown here is as rare as can be. None where no
+        word has a meaning.
+        """
+        query = np.zeros(len(self.vocabulary), np.float32)
+        for word, weight in words.items():
+            if word in self._place:
+                query[self._place[word]] += weight * self.rarity[self._place[word]]
+        direction = query @ self.mapping
+        length = float(np.linalg.norm(direction))
+        if length == 0:
+            return None
+        unknown = sum(weight for word, weight in words.items() if word not in self._place) * self.rarity.max()
+        return self.points @ (direction / length), float(query.sum() / (query.sum() + unknown))
