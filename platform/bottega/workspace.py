@@ -98,6 +98,11 @@ class Workspace:
         return self.root / "deployments.json"
 
     @property
+    def trials(self) -> Path:
+        """What the running server has seen of the canaries, for when it starts again."""
+        return self.root / "trials.json"
+
+    @property
     def predictions(self) -> Path:
         """Prediction log: Parquet segments by use case."""
         return self.root / "predictions"

@@ -48,7 +48,8 @@ def test_status_shows_roles_and_shares(workspace: Workspace, run: Run) -> None:
     for text in ("champion", "87.5 %", "canary", "12.5 %", "shadow", "0 %", "try it", "look at it", "none runs"):
         assert text in out
     found = json.loads(run("status", "--json")[1])
-    assert found["live"]["eta"]["canary"] == {"version": 2, "share": 0.125}
+    canary = found["live"]["eta"]["canary"]
+    assert (canary["version"], canary["share"], canary["limits"]["excess_errors"]) == (2, 0.125, 0.005)
     assert found["live"]["eta"]["shadow"] == 3
     assert [change["role"] for change in found["history"]] == ["champion", "canary", "shadow"]
 
@@ -76,6 +77,9 @@ def test_promote_and_roll_back(workspace: Workspace, run: Run) -> None:
         (["eta@2", "--canary", "some"], 2, "over 0 and up to 100 percent"),
         (["eta@2", "--canary", "10%", "--shadow"], 2, "cannot be canary and shadow at once"),
         (["eta@2", "--canary", "10%"], 2, "has no version yet"),
+        (["eta@2", "--max-shift", "0.5"], 2, "Limits are a canary's"),
+        (["eta@2", "--canary", "10%", "--max-error-rate", "100%"], 2, "from 0 to below 100 percent"),
+        (["eta@2", "--canary", "10%", "--max-error-rate", "few"], 2, "from 0 to below 100 percent"),
     ],
 )
 def test_what_cannot_be_is_one_line(run: Run, arguments: list[str], code: int, reason: str) -> None:

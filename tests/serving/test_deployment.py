@@ -1,7 +1,7 @@
 """Deployments: one truth, atomic, with its history."""
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -107,7 +107,7 @@ def test_a_canary_is_promoted_or_taken_back(workspace: Workspace) -> None:
     deployment.deploy(workspace, "eta", 1, "first", at=AT)
     change = deployment.try_canary(workspace, "eta", 2, 0.1, "newer", evidence={"mae_min": 3.4}, at=AT)
     assert (change.role, change.version, change.before, change.share) == ("canary", 2, None, 0.1)
-    assert deployment.read(workspace).live["eta"] == deployment.Live(1, (), deployment.Canary(2, 0.1))
+    assert deployment.read(workspace).live["eta"] == deployment.Live(1, (), deployment.Canary(2, 0.1, since=AT))
     deployment.try_canary(workspace, "eta", 2, 0.5, "going well", at=AT)
     assert deployment.promote(workspace, "eta", "went well", at=AT).before == 1
     assert deployment.read(workspace).live["eta"] == deployment.Live(2, (1,))
@@ -118,11 +118,45 @@ def test_a_canary_is_promoted_or_taken_back(workspace: Workspace) -> None:
     assert deployment.rollback(workspace, "eta", "the champion too").role == "champion"
 
 
+def test_a_trial_goes_on_under_another_share_and_begins_anew_under_other_limits(workspace: Workspace) -> None:
+    deployment.deploy(workspace, "eta", 1, "first", at=AT)
+    strict = deployment.Limits(excess_errors=0.001, p99_ms=20.0, shift=0.1)
+    later = AT + timedelta(hours=1)
+    deployment.try_canary(workspace, "eta", 2, 0.1, "try it", limits=strict, at=AT)
+    deployment.try_canary(workspace, "eta", 2, 0.5, "going well", limits=strict, at=later)
+    assert deployment.read(workspace).live["eta"].canary == deployment.Canary(2, 0.5, strict, AT)
+    deployment.try_canary(workspace, "eta", 2, 0.5, "not so strict", at=later)
+    assert deployment.read(workspace).live["eta"].canary == deployment.Canary(2, 0.5, deployment.LIMITS, later)
+    deployment.rollback(workspace, "eta", "look again", at=later)
+    deployment.try_canary(workspace, "eta", 2, 0.5, "again", at=later + timedelta(hours=1))
+    assert deployment.read(workspace).live["eta"].canary.since == later + timedelta(hours=1)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"excess_errors": -0.1}, "limit of errors is -0.1"),
+        ({"excess_errors": 1.0}, "limit of errors is 1"),
+        ({"p99_ms": 0.0}, "99th percentile is 0 ms"),
+        ({"p99_ms": float("nan")}, "99th percentile is nan ms"),
+        ({"shift": 0.0}, "limit of the shift is 0"),
+        ({"shift": 4.0}, "limit of the shift is 4"),
+    ],
+)
+def test_limits_that_no_canary_can_be_held_to_are_refused(
+    workspace: Workspace, limits: dict[str, float], reason: str
+) -> None:
+    deployment.deploy(workspace, "eta", 1, "first")
+    with pytest.raises(InvalidInput, match=reason):
+        deployment.try_canary(workspace, "eta", 2, 0.1, "try it", limits=deployment.Limits(**limits))
+    assert deployment.read(workspace).live["eta"].canary is None
+
+
 def test_a_shadow_stands_beside_a_canary(workspace: Workspace) -> None:
     deployment.deploy(workspace, "eta", 1, "first")
     deployment.try_shadow(workspace, "eta", 2, "look at it")
-    deployment.try_canary(workspace, "eta", 10, 1.0, "try it")
-    assert deployment.read(workspace).live["eta"] == deployment.Live(1, (), deployment.Canary(10, 1.0), 2)
+    deployment.try_canary(workspace, "eta", 10, 1.0, "try it", at=AT)
+    assert deployment.read(workspace).live["eta"] == deployment.Live(1, (), deployment.Canary(10, 1.0, since=AT), 2)
     assert deployment.promote(workspace, "eta", "better", "shadow").version == 2
     assert deployment.read(workspace).live["eta"] == deployment.Live(2, (1,))
     deployment.try_shadow(workspace, "eta", 1, "the old one, to compare")

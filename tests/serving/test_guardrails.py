@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -40,9 +41,9 @@ def pairs(
     ]
 
 
-def ended_by(found: list[Pair]) -> tuple[str, int]:
+def ended_by(found: list[Pair], **limits: float) -> tuple[str, int]:
     """The guardrail that was broken, and after how many requests; ("", all of them) where none was."""
-    guard = Guard(("eta_min",), Limits())
+    guard = Guard.of(("eta_min",), Limits(**limits))
     for number, pair in enumerate(found, 1):
         broken = guard.observe(pair)
         if broken:
@@ -85,6 +86,39 @@ def test_a_canary_with_a_bad_tail_alone_ends() -> None:
     assert ended_by(found)[0] == ""
 
 
+def test_each_limit_can_be_set() -> None:
+    rng = np.random.default_rng(23)
+    failing, moved, healthy = (pairs(rng, 3000, **how) for how in ({"failing": 0.05}, {"moved": 1.0}, {}))
+    assert ended_by(failing)[0] == "errors"
+    assert ended_by(failing, excess_errors=0.08)[0] == ""
+    assert ended_by(moved)[0] == "shift"
+    assert ended_by(moved, shift=1.5)[0] == ""
+    p95_ms, p99_ms = (np.quantile([pair.run_ns for pair in healthy], (0.95, 0.99)) * 1e-6).tolist()
+    assert ended_by(healthy, p99_ms=p99_ms)[0] == ""  # at the limit
+    assert ended_by(healthy, p99_ms=p95_ms)[0] == "tail"  # the champion is as slow, and that is no excuse
+
+
+def test_a_fixed_p99_raises_a_false_alarm_as_seldom() -> None:
+    rng = np.random.default_rng(24)
+    alarms = 0
+    for _ in range(200):
+        times = np.where(rng.random(2000) < 0.01, 60_000_000, 1_000_000).tolist()  # exactly at the limit
+        alarms += ended_by([Pair(False, run_ns=time, champion_run_ns=time) for time in times], p99_ms=50.0)[0] != ""
+    assert alarms <= 2
+
+
+def test_a_guard_that_was_written_down_goes_on_as_if_nothing_had_been() -> None:
+    found = pairs(np.random.default_rng(25), 900, slower=1.3, moved=0.3, failing=0.01)
+    for limits in (Limits(), Limits(p99_ms=1.0)):
+        whole, parts = Guard.of(("eta_min",), limits), Guard.of(("eta_min",), limits)
+        for number, pair in enumerate(found):
+            if number % 250 == 0:
+                parts = msgspec.json.decode(msgspec.json.encode(parts), type=Guard)
+            assert whole.observe(pair) == parts.observe(pair)
+        assert parts == whole
+        assert parts.evidence() == whole.evidence()
+
+
 def test_failures_that_hit_both_are_not_the_canarys() -> None:
     both = [Pair(True, True)] * 5000
     assert ended_by(both) == ("", 5000)
@@ -102,7 +136,7 @@ def test_the_levels_add_up_to_less_than_one_in_a_hundred() -> None:
 
 
 def test_the_evidence_says_why() -> None:
-    guard = Guard(("eta_min",), Limits())
+    guard = Guard.of(("eta_min",))
     for pair in pairs(np.random.default_rng(22), 60, failing=0.4):
         if guard.observe(pair):
             break

@@ -128,6 +128,10 @@ def test_a_killed_server_comes_back_with_the_same_versions(more: Workspace, some
     process = start(more, "127.0.0.1", 0)
     try:
         before = ask(wait_until_ready(process, more).url, rows)
+        deadline = time.monotonic() + 20
+        while not more.trials.exists():  # the server has written down what it saw of the canary
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait(20) == -signal.SIGKILL
     finally:
@@ -135,6 +139,7 @@ def test_a_killed_server_comes_back_with_the_same_versions(more: Workspace, some
     with running(more) as address, Client(address.url) as client:
         roles = client.status().usecases["eta"].roles
         assert [(role.role, role.version) for role in roles] == [("champion", 1), ("canary", 5), ("shadow", 4)]
+        assert next(role for role in roles if role.role == "canary").comparison["requests"] > 0
         assert ask(address.url, rows) == before
     assert {version for version, _ in before} == {1, 5}
 
@@ -191,7 +196,7 @@ def test_a_registered_version_goes_on_trial_and_a_running_server_is_waited_for(
         with registry.start_run("eta", "trees") as run:
             registry.register("eta", tmp_path / "package", run)
     with running(more), Client.from_workspace(more) as client:
-        change = deploy_version(more, "eta@2", "try it", "canary", 0.25)
+        change = deploy_version(more, "eta@2", "try it", "canary", 0.25, deployment.Limits(p99_ms=500.0))
         assert (change.version, change.share) == (2, 0.25)
         canary = client.status().usecases["eta"].role("canary")
         assert canary is not None

@@ -12,6 +12,7 @@ import pytest
 from bottega.features.steps import Columns
 from bottega.serving import deployment
 from bottega.serving.endpoint import Endpoint
+from bottega.serving.guardrails import Guard
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog, read_predictions
 from bottega.serving.metrics import Metrics
@@ -78,14 +79,16 @@ def every_fifth(columns: Columns) -> None:
         raise MemoryError("a fault")
 
 
-def test_each_key_meets_one_version_and_gets_its_answer_bit_for_bit(fresh: Fresh, some_rows: Rows) -> None:
+def test_each_key_meets_one_version_and_gets_its_answer_bit_for_bit(
+    fresh: Fresh, some_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, rows = fresh(), some_rows(120)
+    monkeypatch.setattr(Guard, "observe", lambda guard, pair: "")
     deployment.try_canary(workspace, "eta", 2, 0.5, "try it")
 
     async def use(live: LiveEndpoints, traffic: Traffic) -> None:
         versions = {1: live.get("eta", "1"), 2: live.get("eta", "2")}
         expected = {v: versions[v].answer(rows)["eta_min"] for v in versions}
-        live.traffic["eta"].trial.guard.observe = lambda pair: ""  # type: ignore[union-attr, method-assign]
         for _ in range(2):
             found = await ask(traffic, rows, 120)
             for i, (version, role, answer) in enumerate(found):
@@ -203,7 +206,8 @@ def test_a_healthy_canary_goes_on(more: Workspace, some_rows: Rows) -> None:
         assert not traffic.trial.broken
 
     run(more, use)
-    assert deployment.read(more).live["eta"].canary == deployment.Canary(5, 1.0)
+    canary = deployment.read(more).live["eta"].canary
+    assert canary is not None and (canary.version, canary.share) == (5, 1.0)
 
 
 def test_a_canary_with_far_answers_goes(fresh: Fresh, some_rows: Rows) -> None:
@@ -238,6 +242,54 @@ def test_a_larger_share_keeps_the_evidence_and_a_promotion_the_loaded_version(mo
         assert live.traffic["eta"].trial is None
 
     run(more, use)
+
+
+def test_other_limits_begin_the_trial_anew_and_are_what_it_is_held_to(more: Workspace, some_rows: Rows) -> None:
+    rows = some_rows(120)
+    deployment.try_canary(more, "eta", 5, 1.0, "try it")
+
+    async def use(live: LiveEndpoints, traffic: Traffic) -> None:
+        await ask(traffic, rows, 20)
+        await until(lambda: traffic.trial.guard.pairs == 20)  # type: ignore[union-attr]
+        deployment.try_canary(more, "eta", 5, 1.0, "stricter", limits=deployment.Limits(p99_ms=1e-6))
+        await live.refresh()
+        changed = live.traffic["eta"]
+        assert changed.trial is not None and changed.trial is not traffic.trial
+        assert (changed.trial.guard.pairs, changed.trial.canary) == (0, traffic.trial.canary)  # type: ignore[union-attr]
+        await ask(changed, rows, 120)
+        await until(lambda: deployment.read(more).live["eta"].canary is None)
+
+    run(more, use)
+    assert deployment.read(more).history[-1].evidence["guardrail"] == "tail"
+
+
+def test_the_evidence_outlives_the_process(more: Workspace, some_rows: Rows) -> None:
+    rows = some_rows(30)
+    deployment.try_canary(more, "eta", 5, 1.0, "try it")
+    kept: list[dict[str, Any]] = []
+
+    async def first(live: LiveEndpoints, traffic: Traffic) -> None:
+        await ask(traffic, rows, 30)
+        await until(lambda: traffic.trial.guard.pairs == 30)  # type: ignore[union-attr]
+        await live.save_trials()
+        kept.append(traffic.trial.guard.evidence())  # type: ignore[union-attr]
+
+    async def again(live: LiveEndpoints, traffic: Traffic) -> None:
+        assert traffic.trial is not None
+        assert traffic.trial.guard.evidence() == kept[0]
+        assert kept[0]["requests"] == 30
+
+    async def anew(live: LiveEndpoints, traffic: Traffic) -> None:
+        assert traffic.trial is not None
+        assert traffic.trial.guard.pairs == 0
+
+    run(more, first)
+    run(more, again)
+    deployment.rollback(more, "eta", "by hand")
+    deployment.try_canary(more, "eta", 5, 1.0, "once more")
+    run(more, anew)
+    more.trials.write_bytes(b"{half")
+    run(more, anew)
 
 
 def test_the_shadow_is_compared_and_logged_and_never_answers(fresh: Fresh, some_rows: Rows) -> None:

@@ -29,6 +29,23 @@ def run(
         str | None,
         typer.Option("--canary", metavar="SHARE", help="On trial: it answers this share of the requests, such as 10%."),
     ] = None,
+    max_error_rate: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Of a canary: requests that fail for it alone, such as 0.5% (the default)."),
+    ] = None,
+    max_p99_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Of a canary: its 99th percentile. Default: three times the champion's.",
+        ),
+    ] = None,
+    max_shift: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Of a canary: how far its mean answer may move, in standard deviations. Default: 0.5."
+        ),
+    ] = None,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Beside: it is asked what the champion is asked, and never answers.")
     ] = False,
@@ -36,14 +53,21 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Make a compiled version live; a running server switches without dropping a request."""
+    import msgspec
+
     from bottega.pipeline.release import deploy_version
+    from bottega.serving.deployment import LIMITS
 
     session = open_session(workspace, as_json)
     if canary is not None and shadow:
         raise InvalidInput("A version cannot be canary and shadow at once.", next_step="Deploy it as one of them.")
+    limits = _limits(max_error_rate, max_p99_ms, max_shift)
+    if limits and canary is None:
+        raise InvalidInput("Limits are a canary's.", next_step="Add for example --canary 10%.")
     if canary is not None:
         share = _share(canary)
-        change = deploy_version(session.workspace, reference, reason, "canary", share)
+        held_to = msgspec.structs.replace(LIMITS, **limits)
+        change = deploy_version(session.workspace, reference, reason, "canary", share, held_to)
         said = f"{change.usecase} version {change.version} is the canary, with {share:.3g} of the requests."
     elif shadow:
         change = deploy_version(session.workspace, reference, reason, "shadow")
@@ -142,15 +166,30 @@ def rollback(
 
 def _share(text: str) -> float:
     """A share between 0 and 1 from a percentage."""
-    try:
-        percent = float(text.strip().removesuffix("%"))
-    except ValueError:
-        percent = 0.0
-    if not 0 < percent <= 100:
+    percent = _percent(text)
+    if percent is None or not 0 < percent <= 100:
         raise InvalidInput(
             f"The canary's share is {text!r}; it is over 0 and up to 100 percent.", next_step="Give for example 10%."
         )
     return percent / 100
+
+
+def _percent(text: str) -> float | None:
+    try:
+        return float(text.strip().removesuffix("%"))
+    except ValueError:
+        return None
+
+
+def _limits(error_rate: str | None, p99_ms: float | None, shift: float | None) -> dict[str, float]:
+    """The limits that were given, by their fields' names."""
+    given = {"p99_ms": p99_ms, "shift": shift}
+    if error_rate is not None:
+        percent = _percent(error_rate)
+        if percent is None or not 0 <= percent < 100:
+            raise InvalidInput(f"The error rate is {error_rate!r}; it is from 0 to below 100 percent.")
+        given["excess_errors"] = percent / 100
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _role(text: str) -> "Role":

@@ -72,8 +72,10 @@ def deploy_version(
     reason: str,
     role: deployment.Role = "champion",
     share: float = 0.1,
+    limits: deployment.Limits = deployment.LIMITS,
 ) -> deployment.Change:
-    """Make a compiled version the champion, the canary with a `share` of the requests, or the shadow.
+    """Make a compiled version the champion, the canary with a `share` of the requests and held to `limits`, or the
+    shadow.
 
     A running server is waited for until the version stands there. Raises NotFound where it is not compiled, Unavailable
     where the server does not take it.
@@ -84,7 +86,7 @@ def deploy_version(
         case "champion":
             change = deployment.deploy(workspace, found.name, found.version, reason)
         case "canary":
-            change = deployment.try_canary(workspace, found.name, found.version, share, reason)
+            change = deployment.try_canary(workspace, found.name, found.version, share, reason, limits=limits)
         case "shadow":
             change = deployment.try_shadow(workspace, found.name, found.version, reason)
     wait_until_live(workspace, found.name, found.version, role)

@@ -13,36 +13,39 @@ sequential probability ratio test.
 
 import math
 
+import msgspec
+
 BOLD, TIMID = 0.95, 0.3
 """Parts of the largest bet that cannot lose everything: the bold one ends a bad case soon, the timid a mild one."""
 BOLD_SHARE = 0.8
 
 
-class Betting:
+class Betting(msgspec.Struct):
     """One test of "the mean of x is at most `bound`", x between `lowest` and 1, at level `alpha`.
 
-    The wealth is the mean of two players', which is a player too.
+    The wealth is the mean of two players', which is a player too. It is data: a test that was written down goes on.
     """
 
-    def __init__(self, bound: float, alpha: float, lowest: float = 0.0) -> None:
-        self.bound, self.alpha = bound, alpha
-        largest = 1 / (bound - lowest)
-        self._bold, self._timid = BOLD * largest, TIMID * largest
-        self._log_bold, self._log_timid = math.log(BOLD_SHARE), math.log1p(-BOLD_SHARE)
-        self.count = 0
-        self.sum = 0.0
+    bound: float
+    alpha: float
+    lowest: float = 0.0
+    count: int = 0
+    sum: float = 0.0
+    log_bold: float = math.log(BOLD_SHARE)
+    log_timid: float = math.log1p(-BOLD_SHARE)
 
     def observe(self, x: float) -> None:
         """One more observation."""
         self.count += 1
         self.sum += x
-        self._log_bold += math.log1p(self._bold * (x - self.bound))
-        self._log_timid += math.log1p(self._timid * (x - self.bound))
+        part = (x - self.bound) / (self.bound - self.lowest)  # of the largest bet
+        self.log_bold += math.log1p(BOLD * part)
+        self.log_timid += math.log1p(TIMID * part)
 
     @property
     def log_wealth(self) -> float:
         """Natural logarithm of the wealth; the bound is refuted at -log(alpha)."""
-        high, low = max(self._log_bold, self._log_timid), min(self._log_bold, self._log_timid)
+        high, low = max(self.log_bold, self.log_timid), min(self.log_bold, self.log_timid)
         return high + math.log1p(math.exp(low - high))
 
     @property

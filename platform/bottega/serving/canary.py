@@ -61,7 +61,10 @@ class Counts:
 
 
 class Trial:
-    """One canary on trial; `alarm` hears once that it has broken a guardrail. Lives on the event loop."""
+    """One canary on trial; `alarm` hears once that it has broken a guardrail. Lives on the event loop.
+
+    With `guard` it goes on where an earlier trial of the same versions, in another process, had come to.
+    """
 
     def __init__(
         self,
@@ -70,13 +73,14 @@ class Trial:
         alarm: Alarm,
         limits: Limits = LIMITS,
         patience_s: float = PATIENCE_S,
+        guard: Guard | None = None,
     ) -> None:
         self.champion, self.canary = champion, canary
         self.counts = Counts()
         self.broken = ""
         self.ended = False
         self._names = numeric(champion.plan.answer)
-        self.guard = Guard(self._names, limits)
+        self.guard = Guard.of(self._names, limits) if guard is None else guard
         self._alarm, self._patience_s = alarm, patience_s
         self._threads = canary.threads or 1
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="canary")

@@ -8,14 +8,17 @@ import msgspec
 
 from bottega.errors import Conflict, InvalidInput, NotFound
 from bottega.serving.deployments import ROLES, Canary, Change, Deployments, Live, Role, locked, read, versions, write
+from bottega.serving.guardrails import LIMITS, Limits
 from bottega.serving.protocol import check_name
 from bottega.workspace import Workspace
 
 __all__ = [
+    "LIMITS",
     "ROLES",
     "Canary",
     "Change",
     "Deployments",
+    "Limits",
     "Live",
     "Role",
     "deploy",
@@ -61,21 +64,27 @@ def try_canary(
     share: float,
     reason: str,
     *,
+    limits: Limits = LIMITS,
     evidence: Mapping[str, Any] | None = None,
     at: datetime | None = None,
 ) -> Change:
     """Have `version` answer a share of the requests, over 0 and up to 1; the champion answers the rest.
 
-    Takes the place of a canary before it. Raises NotFound where there is no champion, or no artefact of the version.
+    It is taken back where it breaks one of the `limits`. Takes the place of a canary before it; the same version under
+    the same limits goes on with its trial. Raises NotFound where there is no champion, or no artefact of the version.
     """
     if not 0 < share <= 1:
         raise InvalidInput(
             f"A canary's share is {share:g}; it must be over 0 and at most 1.", next_step="Give 0.1 for a tenth."
         )
+    limits.check()
     with locked(workspace):
         state, live = _beside_champion(workspace, usecase, version, "canary")
         change = _change("deploy", usecase, version, live.version("canary"), reason, evidence, at, "canary", share)
-        write(workspace, state, msgspec.structs.replace(live, canary=Canary(version, share)), change)
+        before = live.canary
+        goes_on = before is not None and (before.version, before.limits) == (version, limits)
+        since = before.since if before is not None and goes_on else change.at
+        write(workspace, state, msgspec.structs.replace(live, canary=Canary(version, share, limits, since)), change)
     return change
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from bottega.errors import StorageError
 from bottega.files import disk_errors, write_json
+from bottega.serving.guardrails import LIMITS, Limits
 from bottega.serving.protocol import check_name
 from bottega.workspace import Workspace
 
@@ -26,10 +27,16 @@ ROLES: tuple[Role, ...] = ("champion", "canary", "shadow")
 
 
 class Canary(msgspec.Struct, frozen=True):
-    """A version on trial, and the share of the requests that it answers, over 0 and up to 1."""
+    """A version on trial, the share of the requests that it answers (over 0 and up to 1), and what it is held to.
+
+    `since` is when its trial began: what was seen of it before, under other limits or before it was taken back, does
+    not count.
+    """
 
     version: int
     share: float
+    limits: Limits = LIMITS
+    since: datetime | None = None
 
 
 class Live(msgspec.Struct, frozen=True):

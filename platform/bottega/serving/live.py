@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from bottega.serving.endpoint import Endpoint
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
 from bottega.serving.traffic import Traffic
+from bottega.serving.trials import Trials
 from bottega.settings import load_settings
 from bottega.workspace import Workspace
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from bottega.features.external_reader import ExternalReader
 
 POLL_S = 0.3
+SAVE_POLLS = 5
+"""Looks at the deployments between two notes of the trials."""
 _report = logging.getLogger("bottega.serving")
 
 
@@ -41,6 +45,7 @@ class LiveEndpoints:
         self._log = log
         self._seen: tuple[int, int, int] | None = None
         self._read_online = open_online(workspace)
+        self._trials = Trials(workspace)
         self._rollbacks: set[asyncio.Task[None]] = set()
         self.services = Services()
         self.traffic: dict[str, Traffic] = {}
@@ -85,10 +90,16 @@ class LiveEndpoints:
         return {usecase: traffic.describe() for usecase, traffic in self.traffic.items()}
 
     async def follow(self) -> None:
-        """Poll the deployments for ever, and swap what changed."""
-        while True:
+        """Poll the deployments for ever, and swap what changed; now and then write down the trials' evidence."""
+        for turn in itertools.count(1):
             await self.refresh()
+            if turn % SAVE_POLLS == 0:
+                await self.save_trials()
             await asyncio.sleep(POLL_S)
+
+    async def save_trials(self) -> None:
+        """Write down what was seen of the canaries, for the next process."""
+        await self._trials.save(self.traffic)
 
     async def refresh(self) -> None:
         """Bring the endpoints in line with the deployments, if their file changed since the last look."""
@@ -119,7 +130,8 @@ class LiveEndpoints:
         shadow = await self._beside(usecase, live, "shadow", champion)
         before = self.traffic.get(usecase)
         alarm = functools.partial(self._roll_back, usecase)
-        self.traffic[usecase] = Traffic(live, champion, canary, shadow, alarm, self._log, before)
+        guard = self._trials.find(usecase, live)
+        self.traffic[usecase] = Traffic(live, champion, canary, shadow, alarm, self._log, before, guard)
         champion.metrics.version = champion.raw_metrics.version = live.champion
         _report.info("%s is live: %s", usecase, live)
 

@@ -161,6 +161,7 @@ async def _serve(
             await calls.stop(DRAIN_S)
         for follower in followers:
             follower.cancel()
+        await live.save_trials()
     finally:
         _withdraw(workspace)
         await asyncio.to_thread(log.close)

@@ -4,6 +4,7 @@ from bottega.features.steps import Columns
 from bottega.serving.canary import Alarm, Trial
 from bottega.serving.deployments import Live, Role, RoleStatus
 from bottega.serving.endpoint import Endpoint
+from bottega.serving.guardrails import Guard
 from bottega.serving.log import PredictionLog
 from bottega.serving.routing import key_fields, place, request_key
 from bottega.serving.shadow import Mirrored, Shadow
@@ -13,6 +14,7 @@ class Traffic:
     """The versions that are live at one moment. A change of the deployment makes another one.
 
     What goes on under it goes on as it is: a canary beside the same champion keeps its evidence, a shadow its counts.
+    `guard` is the evidence of an earlier process about the same trial.
     """
 
     def __init__(
@@ -24,18 +26,24 @@ class Traffic:
         alarm: Alarm,
         log: PredictionLog | None,
         before: "Traffic | None" = None,
+        guard: Guard | None = None,
     ) -> None:
         self.live, self.champion = live, champion
         self.share = live.canary.share if live.canary is not None and canary is not None else 0.0
         self._answered = 0
         self.trial: Trial | None = before.trial if before is not None else None
+        began = None if before is None or before.live.canary is None else before.live.canary.since
         if self.trial is not None and (
-            self.trial.ended or self.trial.champion is not champion or self.trial.canary is not canary
+            self.trial.ended
+            or self.trial.champion is not champion
+            or self.trial.canary is not canary
+            or live.canary is None
+            or live.canary.since != began
         ):
             self.trial.close()
             self.trial = None
-        if self.trial is None and canary is not None:
-            self.trial = Trial(champion, canary, alarm)
+        if self.trial is None and canary is not None and live.canary is not None:
+            self.trial = Trial(champion, canary, alarm, live.canary.limits, guard=guard)
         self.shadow: Shadow | None = before.shadow if before is not None else None
         if self.shadow is not None and self.shadow.endpoint is not shadow:
             self.shadow.close()
