@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from bottega.serving.express import Lane, is_common
+from bottega.serving.common_form import CommonForm, is_common
+from bottega.serving.express import Lane
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
@@ -20,7 +21,7 @@ from bottega.serving.protocol import TensorSpec
 from bottega.serving.repository import Repository
 from bottega.serving.rest import App
 from bottega.serving.tenants import Guard
-from bottega.serving.web import Request
+from bottega.serving.web import Headers, Request
 from bottega.workspace import Workspace
 
 _spec = importlib.util.spec_from_file_location("plain_models", Path(__file__).with_name("plain_models.py"))
@@ -29,6 +30,7 @@ models = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(models)
 
 IDS = "/v2/models/ids/infer"
+LENGTH = b"inference-header-content-length"
 LONG = "the long way"
 
 
@@ -36,9 +38,9 @@ class Asker:
     def __init__(self) -> None:
         self.got: bytes | str | None = None
 
-    def reply(self, body: bytes) -> None:
+    def reply(self, body: bytes, header_length: int | None) -> None:
         assert self.got is None
-        self.got = body
+        self.got, self.header_length = body, header_length
 
     def take_long_way(self) -> None:
         assert self.got is None
@@ -88,15 +90,23 @@ def add(rows: int, seed: int, datatype: str = "INT32", **more: Any) -> bytes:
     return json.dumps({"inputs": inputs, **more}).encode()
 
 
-async def both(app: App, path: str, bodies: list[bytes]) -> list[tuple[bytes | str | None, bytes]]:
+def take(app: App, path: str, headers: Headers, body: bytes, asker: Asker) -> bool:
+    """As a connection does it."""
+    route = app.route(path, headers)
+    return route is not None and app.take(route, body, asker)
+
+
+async def both(
+    app: App, path: str, bodies: list[bytes], headers: Headers | None = None
+) -> list[tuple[bytes | str | None, bytes]]:
     """What the lane answers to requests of one turn, and what the general code answers to each."""
-    askers = [Asker() for _ in bodies]
+    askers, headers = [Asker() for _ in bodies], headers or []
     for asker, body in zip(askers, bodies, strict=True):
-        if not app.take(path, [], body, asker):
+        if not take(app, path, headers, body, asker):
             asker.take_long_way()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    long = [(await app.respond(Request("POST", path, [], body, len(body)))).body for body in bodies]
+    long = [(await app.respond(Request("POST", path, headers, body, len(body)))).body for body in bodies]
     return [(asker.got, body) for asker, body in zip(askers, long, strict=True)]
 
 
@@ -121,6 +131,68 @@ def test_the_lane_answers_with_the_bytes_of_the_general_code(ask: Any) -> None:
     ask(asked)
 
 
+def binary(rows: int, more: dict[str, Any], spoil: int = 0) -> tuple[Headers, bytes]:
+    """A request for `simple` with its second input, or both, as bytes."""
+    values = np.arange(rows * 16, dtype="<i4")
+    first = tensor("INPUT0", "INT32", [rows, 16], values.tolist())
+    second = {"name": "INPUT1", "shape": [rows, 16], "datatype": "INT32"}
+    second["parameters"] = {"binary_data_size": values.nbytes + spoil}
+    head = json.dumps({"inputs": [first, second], **more}).encode()
+    return [(LENGTH, b"%d" % len(head))], head + values.tobytes()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"parameters": {"binary_data_output": True}},
+        {"outputs": [{"name": f"OUTPUT{i}", "parameters": {"binary_data": True}} for i in range(2)], "id": "a%d"},
+        {"parameters": {"binary_data_output": True}, "outputs": [{"name": "OUTPUT0"}, {"name": "OUTPUT1"}]},
+    ],
+)
+def test_binary_tensors_are_answered_with_the_bytes_of_the_general_code(ask: Any, more: dict[str, Any]) -> None:
+    async def asked(app: App, _: Repository) -> None:
+        for rows in (1, 3):
+            headers, body = binary(rows, more)
+            ((fast, long),) = await both(app, "/v2/models/simple/infer", [body], headers)
+            assert fast == long
+
+    ask(asked)
+
+
+@pytest.mark.parametrize(
+    ("more", "spoil", "tail"),
+    [
+        ({}, 4, b""),
+        ({}, -4, b""),
+        ({}, 4, b"abcd"),
+        ({}, 1, b"a"),
+        ({}, 0, b"abcd"),
+        ({"outputs": [{"name": "OUTPUT1", "parameters": {"binary_data": True}}]}, 0, b""),
+        ({"outputs": [{"name": "OUTPUT1"}, {"name": "OUTPUT0"}]}, 0, b""),
+        ({"outputs": [{"name": "OUTPUT0", "parameters": {"binary_data": True}}, {"name": "OUTPUT1"}]}, 0, b""),
+    ],
+)
+def test_other_binary_forms_are_not_taken(ask: Any, more: dict[str, Any], spoil: int, tail: bytes) -> None:
+    async def asked(app: App, _: Repository) -> None:
+        headers, body = binary(1, more, spoil)
+        assert not take(app, "/v2/models/simple/infer", headers, body + tail, Asker())
+
+    ask(asked)
+
+
+def test_numbers_in_json_beside_binary_ones_are_not_taken(ask: Any) -> None:
+    async def asked(app: App, _: Repository) -> None:
+        given = {**tensor("ids", "INT64", [1, 3], []), "parameters": {"binary_data_size": 24}}
+        head = json.dumps({"inputs": [given]}).encode()
+        assert not take(app, IDS, [(LENGTH, b"%d" % len(head))], head + bytes(24), Asker())
+        assert not take(
+            app, IDS, [], ids([1, 2, 3]).replace(b'"data"', b'"parameters":{"binary_data_size":0},"data"'), Asker()
+        )
+
+    ask(asked)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -132,8 +204,10 @@ def test_the_lane_answers_with_the_bytes_of_the_general_code(ask: Any) -> None:
         ids([1, 2, 2**63]),
         ids([1, 2, 1.5]),  # type: ignore[list-item]
         ids([1, 2, None]),  # type: ignore[list-item]
-        ids([1, 2, 3], outputs=[]),
-        ids([1, 2, 3], parameters={}),
+        ids([1, 2, 3], outputs=[{"name": "other"}]),
+        ids([1, 2, 3], outputs=[{"name": "total", "parameters": {"classification": 2}}]),
+        ids([1, 2, 3], parameters={"timeout": 5}),
+        ids([1, 2, 3], parameters={"binary_data_output": 1}),
         ids([1, 2, 3], id=3),
         json.dumps({"inputs": [tensor("ids", "INT32", [1, 3], [1, 2, 3])]}).encode(),
         json.dumps({"inputs": [tensor("other", "INT64", [1, 3], [1, 2, 3])]}).encode(),
@@ -148,7 +222,7 @@ def test_the_lane_answers_with_the_bytes_of_the_general_code(ask: Any) -> None:
 def test_what_is_not_of_the_common_form_is_not_taken(ask: Any, body: bytes) -> None:
     async def asked(app: App, _: Repository) -> None:
         asker = Asker()
-        assert not app.take(IDS, [], body, asker)
+        assert not take(app, IDS, [], body, asker)
         await asyncio.sleep(0)
         assert asker.got is None
 
@@ -158,7 +232,7 @@ def test_what_is_not_of_the_common_form_is_not_taken(ask: Any, body: bytes) -> N
 def test_a_number_that_does_not_fit_is_left_to_the_general_code(ask: Any) -> None:
     async def asked(app: App, _: Repository) -> None:
         body = add(1, 1).replace(b"[1, 16]", b"[1,16]").replace(b'"data": [', b'"data": [3000000000, ', 1)
-        assert not app.take("/v2/models/simple/infer", [], body, Asker())
+        assert not take(app, "/v2/models/simple/infer", [], body, Asker())
 
     ask(asked)
 
@@ -180,9 +254,9 @@ def test_other_routes_and_headers_that_change_the_body_are_not_taken(ask: Any) -
             "/v2/models/ids/versions/9/infer",
             "/v2/models/a/b/c",
         ):
-            assert not app.take(path, [], ids([1, 2, 3]), Asker())
-        for header in (b"content-encoding", b"inference-header-content-length"):
-            assert not app.take(IDS, [(header, b"9")], ids([1, 2, 3]), Asker())
+            assert not take(app, path, [], ids([1, 2, 3]), Asker())
+        for header in ((b"content-encoding", b"gzip"), (LENGTH, b"9"), (LENGTH, b"-1"), (LENGTH, b"9" * 5000)):
+            assert not take(app, IDS, [header], ids([1, 2, 3]), Asker())
 
     ask(asked)
 
@@ -192,12 +266,14 @@ def test_more_rows_than_a_run_takes_are_several_runs(ask: Any) -> None:
         model = repository.find("simple")
         assert isinstance(model, PlainModel)
         lane = Lane(
-            "simple", "1", model.metadata().inputs, model.metadata().outputs, lambda arrays: None,
-            model._engine.run, 4, model.metrics, model.statistics, model.batcher,
-        )  # fmt: skip
+            CommonForm("simple", "1", model.metadata().inputs, model.metadata().outputs),
+            *(lambda arrays: None, model._engine.run, 4, model.metrics, model.statistics, model.batcher),
+        )
         askers, before = [Asker() for _ in range(3)], model.batcher.runs
-        assert [lane.take(add(rows, rows), asker) for rows, asker in zip((3, 2, 1), askers, strict=True)] == [True] * 3
-        assert not lane.take(add(5, 5), Asker())
+        assert [lane.take(add(rows, rows), None, asker) for rows, asker in zip((3, 2, 1), askers, strict=True)] == [
+            True
+        ] * 3
+        assert not lane.take(add(5, 5), None, Asker())
         await asyncio.sleep(0)
         shapes = [json.loads(asker.got or b"")["outputs"][0]["shape"] for asker in askers]
         assert (shapes, model.batcher.runs - before) == ([[3, 16], [2, 16], [1, 16]], 2)

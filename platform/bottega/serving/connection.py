@@ -15,8 +15,10 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from bottega.serving import v2
 from bottega.serving.compression import SMALLEST, compressed
-from bottega.serving.web import MAX_BODY, MAX_READ, Request, Response, as_json
+from bottega.serving.rest import Route
+from bottega.serving.web import MAX_BODY, MAX_READ, Headers, Request, Response, as_json
 
 MAX_HEADERS = 64 << 10
 """Bytes of the request line and all headers."""
@@ -90,7 +92,8 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
             return
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        self._short = _Short(self, _Head(path.decode("ascii"), self.headers, keep_alive))
+        name = path.decode("ascii")
+        self._short = _Short(self, _Head(name, self.headers, keep_alive, self.app.route(name, self.headers)))
         self.cycle = self._short  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
@@ -118,7 +121,8 @@ class Connection(HttpToolsProtocol):
         self._whole = b""
 
     def _ask(self, short: "_Short") -> None:
-        if short.size > MAX_BODY or not self.app.take(short.head.path, short.head.headers, short.body, short):
+        route = short.head.route
+        if route is None or short.size > MAX_BODY or not self.app.take(route, short.body, short):
             short.take_long_way()
 
     def send(self, short: "_Short", response: Response) -> None:
@@ -177,16 +181,16 @@ class Connection(HttpToolsProtocol):
         else:
             status, reason = 400, "The request is no valid HTTP."
         response = as_json({"error": reason}, status)
-        self.send(_Short(self, _Head("", [], keep_alive=False)), response)
+        self.send(_Short(self, _Head("", [], keep_alive=False, route=None)), response)
 
 
 class _Head:
     """What a message says before its body."""
 
-    __slots__ = ("headers", "keep_alive", "path", "size", "text")
+    __slots__ = ("headers", "keep_alive", "path", "route", "size", "text")
 
-    def __init__(self, path: str, headers: list[tuple[bytes, bytes]], keep_alive: bool) -> None:
-        self.path, self.headers, self.keep_alive = path, headers, keep_alive
+    def __init__(self, path: str, headers: Headers, keep_alive: bool, route: Route | None) -> None:
+        self.path, self.headers, self.keep_alive, self.route = path, headers, keep_alive, route
         self.text, self.size = b"", 0
 
     def learn(self, message: bytes, body: int) -> bool:
@@ -215,10 +219,10 @@ class _Short:
         self.response_complete = self.disconnected = False
         self.message_event = _NOBODY_WAITS
 
-    def reply(self, body: bytes) -> None:
-        """Send the JSON text of the answer."""
-        if len(body) >= SMALLEST or not self.keep_alive:
-            self._send(compressed(Response(body), self._request()))
+    def reply(self, body: bytes, header_length: int | None) -> None:
+        """Send the answer of a lane."""
+        if header_length is not None or len(body) >= SMALLEST or not self.keep_alive:
+            self._send(compressed(v2.inferred(body, header_length), self._request()))
         elif not (self.disconnected or self.connection.transport.is_closing()):
             self.connection.transport.write(_OK % (len(body), body))
             self.connection.sent(self)

@@ -11,8 +11,9 @@ from bottega.compile.runtime import REFERENCE, Artifact
 from bottega.errors import IntegrityError, InvalidData, InvalidInput, TooLarge
 from bottega.features.steps import Columns
 from bottega.serving.batcher import Batcher
+from bottega.serving.common_form import CommonForm, is_common
 from bottega.serving.config import ModelConfig
-from bottega.serving.express import Lane, is_common
+from bottega.serving.express import Lane
 from bottega.serving.metrics import Metrics
 from bottega.serving.model import Model, Prepared
 from bottega.serving.onnx_model import OnnxModel
@@ -110,18 +111,8 @@ class PlainModel:
 
     def _lane(self) -> Lane:
         engine = self._engine
-        return Lane(
-            self.name,
-            self.version,
-            engine.inputs,
-            engine.outputs,
-            engine.check,
-            engine.run,
-            self.max_batch,
-            self.metrics,
-            self.statistics,
-            self.batcher,
-        )
+        form = CommonForm(self.name, self.version, engine.inputs, engine.outputs)
+        return Lane(form, engine.check, engine.run, self.max_batch, self.metrics, self.statistics, self.batcher)
 
     def _warm(self) -> bool:
         """Run a made-up row twice; whether the model is slow. One that refuses made-up values runs in a thread."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,9 +34,16 @@ from bottega.serving.web import (
 )
 
 _OPEN_PATHS = {"/v2/health/live", "/v2/health/ready"}
-_SPECIAL = {b"content-encoding", v2.HEADER_LENGTH}
-"""Headers that change what a body is."""
 _report = logging.getLogger("bottega.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A model whose express lane is asked, and how many bytes of the body are JSON where not all are."""
+
+    name: str
+    version: str | None
+    header_length: int | None
 
 
 class App:
@@ -84,16 +92,25 @@ class App:
             response = as_error(error)
         return compressed(response, request)
 
-    def take(self, path: str, headers: Headers, body: bytes, asker: Asker) -> bool:
-        """Give a POST to the express lane of the model that it asks; False where none takes it."""
-        wanted = v2.infer_target(path)
-        if wanted is None or self._guard or any(name in _SPECIAL for name, _ in headers):
-            return False
+    def route(self, path: str, headers: Headers) -> Route | None:
+        """What a POST with this head asks of an express lane; None where it has to be answered by `respond`."""
+        wanted, request = v2.infer_target(path), Request("POST", path, headers)
+        length = request.header(v2.HEADER_LENGTH)
+        if wanted is None or request.header(b"content-encoding") or not _is_length(length):
+            return None
         try:
-            lane = self.models.find(*wanted).lane
+            self._authorize(request)
+        except BottegaError:
+            return None
+        return Route(*wanted, None if length is None else int(length))
+
+    def take(self, route: Route, body: bytes, asker: Asker) -> bool:
+        """Give a request to the express lane of the model that it asks; False where none takes it."""
+        try:
+            lane = self.models.find(route.name, route.version).lane
         except BottegaError:
             return False
-        return lane is not None and lane.take(body, asker)
+        return lane is not None and lane.take(body, route.header_length, asker)
 
     def _authorize(self, request: Request) -> None:
         if self._guard and request.path not in _OPEN_PATHS:
@@ -199,3 +216,7 @@ class App:
             "failures": self._live.failures,
             "prediction_log": self._log.counts(),
         }
+
+
+def _is_length(text: str | None) -> bool:
+    return text is None or (len(text) < 12 and text.isascii() and text.isdigit())

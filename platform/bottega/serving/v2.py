@@ -1,6 +1,5 @@
 """The Open Inference Protocol V2 over REST: what the routes of a model answer."""
 
-import functools
 from time import perf_counter_ns
 from typing import Any, TypeVar
 
@@ -18,7 +17,6 @@ HEADER_LENGTH = b"inference-header-content-length"
 _OCTETS = b"application/octet-stream"
 
 
-@functools.lru_cache(1024)
 def infer_target(path: str) -> tuple[str, str | None] | None:
     """Name and version of the model whose inference route a path is, None where it is another route."""
     match path.split("/")[1:]:
@@ -38,6 +36,11 @@ async def infer(model: Model, request: Request) -> Response:
         began_ns = perf_counter_ns()
         body, header_length = encode_body(model.name, described.model.version, decoded, described.outputs)
     encoded(described, began_ns)
+    return inferred(body, header_length)
+
+
+def inferred(body: bytes, header_length: int | None) -> Response:
+    """An answer, of which so many bytes are JSON where not all are."""
     if header_length is None:
         return Response(body)
     return Response(body, content_type=_OCTETS, headers=((HEADER_LENGTH, b"%d" % header_length),))
