@@ -1,35 +1,54 @@
 """The contracts that every use case must pass, whatever it predicts. A new use case is held to them by existing."""
 
 import dataclasses
+import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pandas as pd
 
+from bottega.datasets.reading import Gathered, Sources
 from bottega.features.plan import FeaturePlan
 from bottega.features.static import StaticView
-from bottega.features.steps import Columns, Function, Lookup, Online, Stack
+from bottega.features.steps import Columns, Function, Lookup, Online
 from bottega.features.view import FeatureView
-from bottega.training.examples import Examples
+from bottega.monitoring.reference import take_reference
+from bottega.progress import silent
+from bottega.times import to_epoch_us
+from bottega.training.outcome import Origin, Outcome
 from bottega.training.package import ModelPackage
 from bottega.training.recipe import ModelSpec
 from bottega.training.reference import Reference
-from bottega.training.residual import ResidualRecipe
-from bottega.training.settings import BoostingSettings, NetworkSettings
+from bottega.training.settings import Effort
 from bottega.usecase import UseCase
 
+FILES = {"__init__.py", "README.md", "features.py", "train.py", "serve.py", "usecase.py"}
 
-def small_models(usecase: UseCase) -> ResidualRecipe:
-    """The use case's recipe with models that learn in seconds."""
-    return dataclasses.replace(
-        usecase.recipe, models=tuple(dataclasses.replace(s, settings=_small(s)) for s in usecase.recipe.models)
+
+def train_small(usecase: UseCase, gathered: Gathered) -> Outcome:
+    """A training run with models that learn in seconds."""
+    specs = [dataclasses.replace(s, settings=s.settings.quick().quick()) for s in usecase.recipe.models]
+    recipe = dataclasses.replace(usecase.recipe, models=tuple(specs))
+    since, until = map(to_epoch_us, gathered.span)
+    return recipe.train(
+        usecase.name,
+        gathered.sources,
+        since,
+        until,
+        Origin(gathered.data_source, gathered.fingerprint),
+        champion=None,
+        gate=usecase.gate,
+        effort=Effort(seed=5, threads=1, quick=True),
+        progress=silent,
     )
 
 
-def _small(spec: ModelSpec) -> BoostingSettings | NetworkSettings:
-    if isinstance(spec.settings, BoostingSettings):
-        return dataclasses.replace(spec.settings, rounds=40, patience=10, depth=5, learning_rate=0.2)
-    return dataclasses.replace(spec.settings, width=4, buckets=8, hash_size=64, hidden=16, epochs=1)
+def check_files(usecase: UseCase) -> None:
+    """The folder holds the files that a reader expects, the model card among them, and nothing else."""
+    folder = importlib.import_module(f"usecases.{usecase.name}").__path__[0]
+    assert {path.name for path in Path(folder).iterdir() if path.name != "__pycache__"} == FILES
 
 
 def check_plan(usecase: UseCase, spec: ModelSpec) -> None:
@@ -43,6 +62,7 @@ def check_plan(usecase: UseCase, spec: ModelSpec) -> None:
         assert not set(step.makes()) & ready, f"{step} makes a column again"
         ready |= set(step.makes())
     assert {field.name for field in plan.answer} <= ready
+    assert (plan.request, plan.answer) == (usecase.request, usecase.answer)
 
 
 def check_views(usecase: UseCase) -> None:
@@ -72,15 +92,12 @@ def check_functions(usecase: UseCase) -> None:
                 assert (declared[step.name].inputs, declared[step.name].outputs) == (step.inputs, step.outputs)
 
 
-def check_no_leak(usecase: UseCase, known_later: set[str]) -> None:
-    """No column that is known only after the fact is asked for or fed to a model."""
+def check_no_leak(usecase: UseCase) -> None:
+    """The label is not asked for, and no step reads it."""
     for spec in usecase.recipe.models:
         plan = usecase.recipe.plan(spec)
-        stack = next(step for step in plan.steps if isinstance(step, Stack))
-        used = {field.name for field in plan.request} | set(stack.inputs)
-        for step in plan.steps:
-            used |= set(step.reads())
-        assert not used & (known_later | {usecase.target.label})
+        used = {field.name for field in plan.request}.union(*(step.reads() for step in plan.steps))
+        assert not used & {usecase.target.label, "label_at"}
 
 
 def check_monitor(usecase: UseCase) -> None:
@@ -90,30 +107,52 @@ def check_monitor(usecase: UseCase) -> None:
     assert usecase.monitor.predicted == usecase.target.answer
     assert {usecase.monitor.predicted, usecase.monitor.low, usecase.monitor.high} - {None} <= answers
     assert {column.name for column in usecase.monitor.columns} <= answers | asked
-    assert {usecase.target.answer, usecase.target.low, usecase.target.high} <= answers
+    assert {usecase.target.answer, usecase.target.low, usecase.target.high} - {""} <= answers
 
 
-def check_answers(usecase: UseCase, package: ModelPackage, examples: Examples) -> Columns:
-    """Answers are finite, and the interval holds the estimate. Returns them."""
-    found = Reference(package).predict(examples.request, examples.given)
+def check_labels(usecase: UseCase, sources: Sources) -> None:
+    """Labels are requests with an id each, and a label that was known no earlier than the request."""
+    labels = usecase.recipe.labels(sources)
+    assert len(labels)
+    assert labels.index.is_unique
+    assert {field.name for field in usecase.request if not field.is_time} <= set(labels.columns)
+    assert labels[usecase.target.label].notna().all()
+    assert (labels["label_at"] >= labels["requested_at"]).all()
+    for name in ("requested_at", "label_at"):
+        assert isinstance(labels[name].dtype, pd.DatetimeTZDtype)
+
+
+def check_answers(usecase: UseCase, package: ModelPackage) -> Columns:
+    """Answers to requests of which no store knows anything are finite and of their type, and an interval holds the
+    estimate. Returns them."""
+    found = reference(package).predict(package.samples)
     assert list(found) == [field.name for field in usecase.answer]
-    for name, column in found.items():
-        assert column.shape == (len(examples),)
-        assert np.isfinite(column).all(), f"{name} is not finite in {np.count_nonzero(~np.isfinite(column))} rows"
+    rows = len(package.inputs)
+    for field in usecase.answer:
+        column = found[field.name]
+        assert column.shape == (rows, *field.shape), field.name
+        if field.datatype != "BYTES":
+            finite = np.isfinite(column.astype(np.float64))
+            assert finite.all(), f"{field.name} is not finite in {np.count_nonzero(~finite)} rows"
     target = usecase.target
-    assert (found[target.low] <= found[target.answer]).all()
-    assert (found[target.answer] <= found[target.high]).all()
+    if target.low:
+        assert (found[target.low] <= found[target.answer]).all()
+        assert (found[target.answer] <= found[target.high]).all()
     return found
 
 
-def check_answers_alone(usecase: UseCase, package: ModelPackage, examples: Examples) -> None:
+def check_answers_alone(package: ModelPackage) -> None:
     """A request's answer does not depend on the batch that it comes in."""
-    together = Reference(package).predict(examples.request, examples.given)
-    for row in range(0, len(examples), max(1, len(examples) // 5)):
-        one = examples.where(np.arange(row, row + 1))
-        alone = Reference(package).predict(one.request, one.given)
+    oracle = reference(package)
+    together = oracle.predict(package.samples)
+    rows = len(package.inputs)
+    for row in range(0, rows, max(1, rows // 5)):
+        alone = oracle.predict({name: column[row : row + 1] for name, column in package.samples.items()})
         for name, column in alone.items():
-            np.testing.assert_allclose(column[0], together[name][row], rtol=1e-5)
+            if column.dtype == object:
+                assert np.array_equal(column[0], together[name][row])
+                continue
+            np.testing.assert_allclose(column[0], together[name][row], rtol=1e-4, atol=1e-5)
 
 
 def check_package(package: ModelPackage, folder: Path) -> ModelPackage:
@@ -125,3 +164,21 @@ def check_package(package: ModelPackage, folder: Path) -> ModelPackage:
     before, after = (Reference(p).parts.predict(p.inputs) for p in (package, loaded))
     np.testing.assert_array_equal(before, after)
     return loaded
+
+
+def check_held_back(usecase: UseCase, outcome: Outcome) -> None:
+    """The monitor can take its reference from what the gate saw."""
+    found = take_reference(outcome.chosen.held_back, usecase.monitor, 1, rows=outcome.own)
+    assert found.normal.labels == len(outcome.chosen.held_back)
+    assert np.isfinite(found.normal.sd)
+
+
+def reference(package: ModelPackage) -> Reference:
+    """The oracle of a package where no store and no service knows anything."""
+    steps = package.info.plan.steps
+    features = [name for step in steps if isinstance(step, Online) for name in step.outputs.values()]
+
+    def nothing(view: str, keys: tuple[np.ndarray, ...], at_us: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {name: np.full(len(at_us), np.nan) for name in features}
+
+    return Reference(package, nothing)

@@ -1,6 +1,7 @@
 """A use case: everything the platform needs to know to train, serve and watch one model, declared in one place."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from bottega.datasets.reading import Reader
 from bottega.features.refs import View
@@ -25,6 +26,8 @@ class UseCase:
     recipe: Recipe
     monitor: Monitor
     gate: Gate = field(default_factory=Gate)
+    trial: timedelta = timedelta(days=5)
+    """So much of the invented data is enough for a first model: for contract tests and a first look."""
 
     @property
     def views(self) -> tuple[View, ...]:

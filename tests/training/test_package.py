@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 
 from bottega.training.package import ModelPackage
@@ -36,3 +38,14 @@ def test_samples_are_requests_with_their_model_inputs(outcome, recipe):
 
 def _online(recipe):
     return {reference.split(":")[1].split("@")[0] for reference in recipe.references.values()}
+
+
+def test_texts_and_files_among_the_samples_survive_the_disk(outcome, tmp_path):
+    texts = np.array([["a", ""], ["\u00e9\u00e8", "d"]], object)
+    files = np.array([b"\x00\xff\x00", b""], object)
+    package = dataclasses.replace(outcome.package, samples={"names": texts, "picture": files, "n": np.arange(2)})
+    package.save(tmp_path / "p")
+    loaded = ModelPackage.load(tmp_path / "p").samples
+    assert loaded.keys() == package.samples.keys()
+    for name, column in package.samples.items():
+        assert loaded[name].tolist() == column.tolist()

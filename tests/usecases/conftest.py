@@ -1,29 +1,21 @@
-"""Shared by the use case tests: the contract checks, and a training run of each use case on the simulated city."""
+"""Shared by the use case tests: the contract checks, and a training run of each use case on the invented data."""
 
 import importlib.util
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from bottega.datasets.origin import Origin as DataOrigin
-from bottega.datasets.reading import Sources
+from bottega.datasets.reading import Gathered, Sources
 from bottega.datasets.simulator import SIMULATOR_START
-from bottega.datasets.trips import load_trips
-from bottega.datasets.zones import load_zones
+from bottega.pipeline.sources import gather
 from bottega.settings import Settings
 from bottega.times import to_epoch_us
-from bottega.training.outcome import Origin, Outcome
-from bottega.training.settings import Effort
-from bottega.training.trainer import train
+from bottega.training.outcome import Outcome
 from bottega.workspace import Workspace
 from usecases import find
-
-DAYS = 5
-SINCE = SIMULATOR_START + timedelta(days=7)
 
 
 @pytest.fixture(scope="session")
@@ -38,27 +30,42 @@ def checks() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
-    city = DataOrigin("simulator", None)
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Gathered]:
+    """The invented data of a use case's trial span, read once a session."""
     workspace = Workspace.open(tmp_path_factory.mktemp("usecases") / "w")
-    loaded = load_trips(city, workspace, Settings(), SINCE, SINCE + timedelta(days=DAYS))
-    return {"trips": loaded.table, "zones": load_zones(city)}
+    done: dict[str, Gathered] = {}
+
+    def go(name: str) -> Gathered:
+        if name not in done:
+            usecase = find(name)
+            until = SIMULATOR_START + usecase.trial
+            done[name] = gather(usecase, workspace, Settings(), SIMULATOR_START, until)
+        return done[name]
+
+    return go
 
 
 @pytest.fixture(scope="session")
-def span() -> tuple[int, int]:
-    return to_epoch_us(SINCE), to_epoch_us(SINCE + timedelta(days=DAYS))
+def sources(gathered: Callable[[str], Gathered]) -> Sources:
+    """The sources of ETA."""
+    return gathered("eta").sources
 
 
 @pytest.fixture(scope="session")
-def run(checks: ModuleType, sources: Sources, span: tuple[int, int]) -> Callable[[str], Outcome]:
+def span(gathered: Callable[[str], Gathered]) -> tuple[int, int]:
+    """The span of ETA's, epoch_us."""
+    since, until = gathered("eta").span
+    return to_epoch_us(since), to_epoch_us(until)
+
+
+@pytest.fixture(scope="session")
+def run(checks: ModuleType, gathered: Callable[[str], Gathered]) -> Callable[[str], Outcome]:
     """Train a use case's small models, once a session."""
     done: dict[str, Outcome] = {}
 
     def go(name: str) -> Outcome:
         if name not in done:
-            origin, effort = Origin("simulator", "f"), Effort(seed=5, threads=1)
-            done[name] = train(name, checks.small_models(find(name)), sources, *span, origin, effort=effort)
+            done[name] = checks.train_small(find(name), gathered(name))
         return done[name]
 
     return go

@@ -1,20 +1,15 @@
 """Every use case keeps every contract of tests/checks.py."""
 
-import dataclasses
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from bottega.errors import NotFound
-from bottega.training.examples import make_examples
-from bottega.training.outcome import Origin
-from bottega.training.settings import Effort
-from bottega.training.trainer import train
+from bottega.progress import silent
+from bottega.times import to_epoch_us
 from usecases import discover, find
 
-KNOWN_LATER = {"distance_mi", "fare_usd", "duration_min", "speed_kmh", "dropoff_at", "passengers", "rate_code"}
 NAMES = sorted(discover())
 
 
@@ -34,35 +29,49 @@ def test_declarations_are_light():
 @pytest.mark.parametrize("name", NAMES)
 def test_declaration(checks, name):
     usecase = find(name)
+    checks.check_files(usecase)
     for spec in usecase.recipe.models:
         checks.check_plan(usecase, spec)
     checks.check_views(usecase)
     checks.check_functions(usecase)
     checks.check_monitor(usecase)
-    checks.check_no_leak(usecase, KNOWN_LATER)
+    checks.check_no_leak(usecase)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_answers_of_every_model(checks, run, sources, span, name, tmp_path):
-    usecase, outcome = find(name), run(name)
-    examples = make_examples(usecase.recipe, sources, outcome.gate_us, span[1]).where(np.arange(400))
-    for candidate in outcome.candidates:
+def test_labels_are_requests_with_answers_that_came_later(checks, gathered, name):
+    checks.check_labels(find(name), gathered(name).sources)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_answers_of_every_model(checks, run, name, tmp_path):
+    for candidate in run(name).candidates:
         loaded = checks.check_package(candidate.package, tmp_path / candidate.name)
-        checks.check_answers(usecase, loaded, examples)
-        checks.check_answers_alone(usecase, loaded, examples)
+        checks.check_answers(find(name), loaded)
+        checks.check_answers_alone(loaded)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_candidate_beats_the_baseline(run, name):
+def test_the_candidate_beats_the_baseline(checks, run, name):
     outcome = run(name)
     assert outcome.decision.passed, outcome.decision.reason
+    checks.check_held_back(find(name), outcome)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_training_again_gives_the_same_figures(checks, run, sources, span, name):
-    recipe = checks.small_models(find(name))
-    trees = dataclasses.replace(recipe, models=recipe.models[:1])
-    again = train(name, trees, sources, *span, Origin("simulator", "f"), effort=Effort(seed=5, threads=1))
-    first = next(c for c in run(name).candidates if c.name == trees.models[0].name)
-    assert again.chosen.evaluation == first.evaluation
-    assert again.chosen.package.model == first.package.model
+def test_training_again_gives_the_same_figures(checks, run, gathered, name):
+    again = checks.train_small(find(name), gathered(name))
+    for before, after in zip(run(name).candidates, again.candidates, strict=True):
+        assert after.evaluation == before.evaluation
+        assert after.package.model == before.package.model
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_package_is_evaluated_on_rows(run, gathered, name):
+    usecase, outcome, found = find(name), run(name), gathered(name)
+    evaluation = usecase.recipe.evaluate(
+        outcome.package, found.sources, outcome.gate_us, to_epoch_us(found.span[1]), silent
+    )
+    assert evaluation.rows > 0
+    assert evaluation.metrics
+    assert all(isinstance(value, float) for value in evaluation.metrics.values())

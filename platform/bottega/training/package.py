@@ -19,6 +19,7 @@ from bottega.files import write_json
 
 Kind = Literal["trees", "network"]
 _LABEL = "__label__"
+_TEXT, _BYTES, _ENDS = "__text__", "__byte__", "__ends__"
 MODEL_FILE: Mapping[str, str] = {"trees": "model.ubj", "network": "model.onnx"}
 
 
@@ -72,9 +73,8 @@ class ModelPackage:
             (folder / "functions" / f"{name}.onnx").write_bytes(onnx)
         save_tables(folder / "tables.npz", self.tables)
         labels = {_LABEL + name: label for name, label in self.labels.items()}
-        np.savez_compressed(
-            folder / "samples.npz", allow_pickle=False, __inputs__=self.inputs, **self.samples, **labels
-        )
+        samples = {key: array for name, column in self.samples.items() for key, array in _packed(name, column).items()}
+        np.savez_compressed(folder / "samples.npz", allow_pickle=False, __inputs__=self.inputs, **samples, **labels)
         write_json(folder / "package.json", self.info)
 
     @classmethod
@@ -86,6 +86,36 @@ class ModelPackage:
         inputs = samples.pop("__inputs__")
         labels = {name: samples.pop(name) for name in tuple(samples) if name.startswith(_LABEL)}
         known = {name.removeprefix(_LABEL): label for name, label in labels.items()}
+        samples = _unpacked(samples)
         functions = {path.stem: path.read_bytes() for path in sorted((folder / "functions").glob("*.onnx"))}
         model = (folder / MODEL_FILE[info.kind]).read_bytes()
         return cls(info, load_tables(folder / "tables.npz"), model, functions, samples, inputs, known)
+
+
+def _packed(name: str, column: np.ndarray) -> Columns:
+    """A column as arrays that need no pickle: texts and files as their bytes one after another, and where each ends."""
+    if column.dtype != object:
+        return {name: column}
+    flat = column.reshape(-1).tolist()
+    content = [value if isinstance(value, bytes) else value.encode() for value in flat]
+    kind = _BYTES if flat and isinstance(flat[0], bytes) else _TEXT
+    ends = np.cumsum([len(value) for value in content], dtype=np.int64).reshape(column.shape)
+    return {kind + name: np.frombuffer(b"".join(content), np.uint8), _ENDS + name: ends}
+
+
+def _unpacked(arrays: Columns) -> Columns:
+    found: Columns = {}
+    for key, array in arrays.items():
+        kind, name = key[: len(_TEXT)], key[len(_TEXT) :]
+        if kind not in (_BYTES, _TEXT):
+            if not key.startswith(_ENDS):
+                found[key] = array
+            continue
+        ends, content = arrays[_ENDS + name], array.tobytes()
+        starts = np.concatenate([[0], ends.reshape(-1)[:-1]]) if ends.size else ends.reshape(-1)
+        column = np.empty(ends.size, object)
+        column[:] = [content[a:b] for a, b in zip(starts.tolist(), ends.reshape(-1).tolist(), strict=True)]
+        if kind == _TEXT:
+            column[:] = [value.decode() for value in column]
+        found[name] = column.reshape(ends.shape)
+    return found
