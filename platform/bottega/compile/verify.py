@@ -12,15 +12,13 @@ from bottega.compile.candidates import Lowered
 from bottega.compile.integer import is_quantised
 from bottega.compile.manifest import Bucket, Parity
 from bottega.compile.model import Model
-from bottega.compile.parity import QUANTISED_TOLERANCE, TOLERANCE, probes, relative_error, require
+from bottega.compile.parity import FLIPPED, QUANTISED_TOLERANCE, TOLERANCE, probes, relative_error, require
 from bottega.compile.runtime import Artifact
 from bottega.features.steps import Service
 from bottega.training.package import ModelPackage
 from bottega.training.reference import Reference
 
 RANDOM_ROWS = 1024
-CHOICE_TOLERANCE = 0.01
-"""Share of choices that may differ: of two nearly equal scores, rounding decides which is first."""
 _SEED = 11
 
 
@@ -57,7 +55,7 @@ def check_answers(package: ModelPackage, folder: Path, key: bytes) -> None:
     for name in expected:
         if _is_choice(expected[name]):
             differing = float(np.mean(answers[name] != expected[name]))
-            require(f"The choice {name!r}", differing, CHOICE_TOLERANCE)
+            require(f"The choice {name!r}", differing, FLIPPED)
         else:
             require(f"The answer {name!r}", relative_error(answers[name], expected[name]), _tolerance(package))
 
