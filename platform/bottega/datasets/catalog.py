@@ -34,15 +34,16 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `kind`: `type` (a value is of its column's type), `null` (a column that is not nullable has a value; the reason gets
     the column's name), `month` (pickup lies in the file's month), `local_time` (the wall clock shows such a time),
     `range` (`minimum` <= column <= `maximum`, column > `above`), `allowed` (the column is one of `values`), `past` (the
-    column's time is not after the moment of reading), `picture` (the bytes are a picture; the reasons are those of
-    bottega.datasets.photo), `duplicate` (no earlier row has the same values in `columns`; of trips: the row does not
-    repeat one of an earlier file of the same month), `reference` (another of the dataset's tables knows the value).
+    column's time is not after the moment of reading), `hour` (the column's time is a whole hour), `picture` (the bytes
+    are a picture; the reasons are those of bottega.datasets.photo), `duplicate` (no earlier row has the same values in
+    `columns`; of trips: the row does not repeat one of an earlier file of the same month), `reference` (another of the
+    dataset's tables knows the value).
     `table` names the table whose rows are meant where a dataset has several.
     """
 
     reason: str
     kind: Literal[
-        "type", "null", "month", "local_time", "range", "allowed", "past", "picture", "duplicate", "reference"
+        "type", "null", "month", "local_time", "range", "allowed", "past", "hour", "picture", "duplicate", "reference"
     ]
     table: str = ""
     column: str = ""

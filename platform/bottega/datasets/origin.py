@@ -18,6 +18,7 @@ SIMULATED = {
     "face_mask": "portraits",
     "helmet": "portraits",
     "entree_chicago": "eats",
+    "tlc_green_demand": "city_simulator",
 }
 """What invents a dataset where there are no files of it."""
 

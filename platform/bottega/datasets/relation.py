@@ -48,6 +48,11 @@ def read_relation(folder: Path, declared: Dataset, table: str) -> Relation:
     file = table_file(folder, table)
     if file is None:
         raise NotFound(f"{folder} has no {table}.parquet.", next_step="Put it there, or name another folder.")
+    return read_table(file, declared, table)
+
+
+def read_table(file: Path, declared: Dataset, table: str) -> Relation:
+    """As `read_relation`, from a file whatever its name."""
     columns = [column for column in declared.columns if column.table == table]
     raw = _read(file, columns)
     values: dict[str, pd.Series] = {}
@@ -76,7 +81,7 @@ def _broken(declared: Dataset, table: str, rows: pd.DataFrame, wrong: np.ndarray
                 yield check.reason, wrong
             case "duplicate":
                 yield check.reason, rows.duplicated(list(check.columns)).to_numpy()
-            case "null" | "range" | "allowed":
+            case "null" | "range" | "allowed" | "hour":
                 yield from broken_by(check, columns, {name: rows[name] for name in rows})
 
 

@@ -46,16 +46,16 @@ def first_broken(rows: int, reasons: Sequence[str], broken: Iterable[tuple[str, 
 def broken_by(
     check: Check, columns: Sequence[Column], values: Values, now: datetime | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The rows that break a rule about values: `null`, `range`, `allowed`, `past` (not after `now`); else nothing.
+    """The rows that break a rule about values: `null`, `range`, `allowed`, `hour`, `past` (not after `now`); else none.
 
-    A null breaks the last three only in a column that must not be null, or that is not declared (a measure).
+    A null breaks all but the first only in a column that must not be null, or that is not declared (a measure).
     """
     if check.kind == "null":
         for column in columns:
             if not column.nullable:
                 yield f"{check.reason}_{column.name}", _null(values[column.name])
         return
-    if check.kind not in ("range", "allowed", "past"):
+    if check.kind not in ("range", "allowed", "past", "hour"):
         return
     declared = {column.name: column for column in columns}.get(check.column)
     found = values[check.column]
@@ -64,6 +64,9 @@ def broken_by(
             good = _in_range(found, check, whole=declared is not None and declared.type == "integer")
         case "allowed":
             good = np.asarray(pd.Series(found).isin(list(check.values)))
+        case "hour":
+            times = pd.DatetimeIndex(found)
+            good = np.asarray(times == times.floor("h"))
         case _:
             good = _true(found <= pd.Timestamp(now))
     yield check.reason, ~(good | _null(found)) if declared is not None and declared.nullable else ~good

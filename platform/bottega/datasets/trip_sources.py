@@ -34,7 +34,7 @@ def read_trip_sources(
     dataset = resolve(DATASET, workspace, settings)
     origin: Origin | Path = dataset if data is None else inside(data, DATASET)
     loaded = load_trips(origin, workspace, settings, since, until, progress)
-    zones = _zones(origin if data is not None else dataset, workspace, settings, known)
+    zones = zones_of(origin if data is not None else dataset, workspace, settings, known)
     first = loaded.table["pickup_at"].iloc[0].to_pydatetime() if since is None else since
     before = _history(dataset, workspace, settings, first, history + LONGEST_TRIP)
     trips = loaded.table if before is None else pd.concat([before, loaded.table], ignore_index=True)
@@ -68,7 +68,8 @@ def _history(
         return None
 
 
-def _zones(origin: Origin | Path, workspace: Workspace, settings: Settings, known: Sources) -> pd.DataFrame:
+def zones_of(origin: Origin | Path, workspace: Workspace, settings: Settings, known: Sources) -> pd.DataFrame:
+    """The zones that belong to these rows, or those that are `known` where there are none at hand."""
     try:
         return load_zones(zones_for(origin, workspace, settings))
     except NotFound:
