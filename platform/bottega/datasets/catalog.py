@@ -45,13 +45,13 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal[
         "type", "null", "month", "local_time", "range", "allowed", "past", "hour", "picture", "duplicate", "reference"
     ]
-    table: str = ""
     column: str = ""
     columns: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     above: float | None = None
     values: tuple[str | int | float | bool, ...] = ()
+    table: str = ""
 
 
 class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
