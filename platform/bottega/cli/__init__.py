@@ -21,6 +21,7 @@ from bottega.cli.lab import app as lab
 from bottega.cli.market import app as market
 from bottega.cli.model import evaluate, train
 from bottega.cli.monitor import app as monitor
+from bottega.cli.new import app as new
 from bottega.cli.queue import app as queue
 from bottega.cli.registry import app as registry
 from bottega.cli.search import search
@@ -51,6 +52,7 @@ app.add_typer(monitor, name="monitor")
 app.add_typer(market, name="market")
 app.command("studio")(studio)
 app.add_typer(lab, name="lab")
+app.add_typer(new, name="new")
 app.command("demo")(demo)
 app.command("doctor")(doctor)
 
