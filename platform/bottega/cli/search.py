@@ -35,7 +35,9 @@ def search(
     why: Annotated[bool, typer.Option("--why", help="Say for each hit why it is there.")] = False,
     source: Annotated[
         str | None,
-        typer.Option("--source", help="Where the places come from: entree_chicago, uci_restaurant or eateries."),
+        typer.Option(
+            "--source", help="entree_chicago (Saltmere's invented guide where it is not here) or uci_restaurant."
+        ),
     ] = None,
     evaluate: Annotated[
         bool,

@@ -6,9 +6,15 @@ import tempfile
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
+import numpy as np
+
 from bottega.datasets.catalog import dataset
+from bottega.datasets.city import CITY_NAME
 from bottega.datasets.diners import DATASET as DINERS
 from bottega.datasets.diners import TIMEZONE, Diners, load_diners
+from bottega.datasets.eats import build_guide
+from bottega.datasets.eats_hours import draw_hours
 from bottega.datasets.origin import Origin, data_files, resolve
 from bottega.datasets.relation import read_relation
 from bottega.errors import NotFound
@@ -56,28 +62,37 @@ def ready_index(source: str | None, workspace: Workspace, settings: Settings) ->
     if source not in SOURCES:
         raise NotFound(f"There is no source of places {source!r}.", next_step=f"Sources are {', '.join(SOURCES)}.")
     origin = resolve(source, workspace, settings)
-    fingerprint = _fingerprint(origin)
+    fingerprint = _fingerprint(origin, settings.seed)
     folder = workspace.search / source
     if (folder / "index.json").is_file() and read_manifest(folder).fingerprint == fingerprint:
         return open_index(folder)
     workspace.search.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workspace.search) as scratch:
         fresh = Path(scratch) / source
-        build_index(read_places(origin), fresh, data_source=origin.label, fingerprint=fingerprint)
+        build_index(read_places(origin, settings.seed), fresh, data_source=origin.label, fingerprint=fingerprint)
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
     return open_index(folder)
 
 
-def read_places(origin: Origin) -> list[Place]:
-    """The places of a source; rows that break its rules are left out."""
+def read_places(origin: Origin, seed: int) -> list[Place]:
+    """The places of a source; rows that break its rules are left out. Saltmere's are drawn from the seed."""
     if origin.path is None:
-        raise NotFound(f"Nothing invents {origin.dataset!r}.", next_step="Name a folder that has it in BOTTEGA_DATA.")
+        return invented_places(seed)
     if origin.dataset == DINERS:
         return diners_places(load_diners(origin.path))
     relation = read_relation(origin.path, dataset(GUIDE), "restaurants")
     return guide_places(relation.rows[relation.judge().good], read_labels())
+
+
+def invented_places(seed: int) -> list[Place]:
+    """Saltmere's restaurants with their hours; as the guide's, under the city's name."""
+    guide = build_guide(seed)
+    places = guide_places(guide.table.assign(city=CITY_NAME.lower()), read_labels())
+    is_diner = np.array(["Diners" in place.cuisines for place in places])
+    weeks = draw_hours(seed, is_diner, guide.traits["lively"])
+    return [msgspec.structs.replace(place, hours=week) for place, week in zip(places, weeks, strict=True)]
 
 
 def diners_places(diners: Diners) -> list[Place]:
@@ -97,9 +112,9 @@ def diners_places(diners: Diners) -> list[Place]:
     ]
 
 
-def _fingerprint(origin: Origin) -> str:
-    """SHA-256 of the source's files and their names."""
-    digest = hashlib.sha256()
-    for file in data_files(origin.path or Path()):
+def _fingerprint(origin: Origin, seed: int) -> str:
+    """SHA-256 of the source's files and their names, or of the seed of what is invented."""
+    digest = hashlib.sha256(b"" if origin.path else f"{origin.label}:{seed}".encode())
+    for file in data_files(origin.path) if origin.path else ():
         digest.update(f"{file.name}:{sha256(file)}\n".encode())
     return digest.hexdigest()

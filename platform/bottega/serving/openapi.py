@@ -6,6 +6,7 @@ from typing import Any
 from bottega import __version__
 from bottega.schema import Field
 from bottega.serving.endpoint import Endpoint
+from bottega.serving.places import PARAMETERS, REPEATED
 
 _TYPES: dict[str, dict[str, Any]] = {
     "BOOL": {"type": "boolean"},
@@ -33,10 +34,26 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "/v1/status": {"get": _operation("What is live, how much it answered, and how fast.", {"type": "object"})},
         "/v1/log/flush": {"post": _operation("Write the prediction log's buffer now.", {"type": "object"})},
     }
+    paths["/v1/recommendations/search"] = {"get": _search()}
     for endpoint in endpoints:
         paths[f"/v1/{endpoint.usecase}"] = {"get": _operation(f"The fields of {endpoint.usecase}.", {"type": "object"})}
         paths[f"/v1/{endpoint.usecase}/predict"] = {"post": _predict(endpoint)}
     return {"openapi": "3.1.0", "info": {"title": "Bottega", "version": __version__}, "paths": paths}
+
+
+def _search() -> dict[str, Any]:
+    operation = _operation("Find places to eat; the fields in a JSON body by POST.", {"type": "object"})
+    repeated: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+    operation["parameters"] = [
+        {
+            "name": name,
+            "in": "query",
+            "description": about,
+            "schema": repeated if name in REPEATED else {"type": "string"},
+        }
+        for name, about in PARAMETERS.items()
+    ]
+    return operation
 
 
 def _predict(endpoint: Endpoint) -> dict[str, Any]:

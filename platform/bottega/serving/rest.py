@@ -16,6 +16,7 @@ from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
 from bottega.serving.models import Models
+from bottega.serving.places import Places
 from bottega.serving.protocol import EXTENSIONS, ServerMetadata, check_name
 from bottega.serving.repository import Repository
 from bottega.serving.tenants import Guard
@@ -56,12 +57,14 @@ class App:
         metrics: Metrics,
         guard: Guard,
         repository: Repository | None = None,
+        places: Places | None = None,
     ) -> None:
         self._live = live
         self.models = Models(live, log, repository)
         self._log = log
         self.metrics = metrics
         self._guard = guard
+        self._places = places
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
         self.draining = False
@@ -120,6 +123,8 @@ class App:
         match request.path.removesuffix("/").split("/")[1:]:
             case ["v1", usecase, "predict"]:
                 return await self._predict(usecase, request)
+            case ["v1", "recommendations", "search"] if self._places is not None:
+                return await self._places.answer(request)
             case ["v2", "models", "stats"]:
                 request.need("GET")
                 return as_json({"model_stats": [v2.describe_statistics(model) for model in self.models.loaded()]})

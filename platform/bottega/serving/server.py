@@ -24,6 +24,7 @@ from bottega.serving.connection import Connection
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
 from bottega.serving.metrics import Metrics
+from bottega.serving.places import Places
 from bottega.serving.repository import Control, Repository
 from bottega.serving.rest import App
 from bottega.serving.tenants import Guard, read_tenants
@@ -136,7 +137,7 @@ async def _serve(
     repository = None if folder is None else Repository(folder, workspace.signing_key, metrics, control)
     log = PredictionLog(workspace.predictions)
     live = LiveEndpoints(workspace, metrics, log)
-    app = App(live, log, metrics, guard, repository)
+    app = App(live, log, metrics, guard, repository, Places(workspace.search))
     calls, grpc_port = _open_grpc(app, host, grpc_port, guard)
     address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC), grpc_port)
     server = _Server(_configure(app), lambda: write_json(workspace.server, address))

@@ -62,7 +62,7 @@ class Caller(msgspec.Struct, frozen=True):
                 self.need(model)
             case ["v1", usecase] if usecase != "status":
                 self.need(usecase)
-            case ["v1", usecase, "predict"]:
+            case ["v1", usecase, ("predict" | "search")]:
                 self.need(usecase)
             case _:
                 self.need(None)
