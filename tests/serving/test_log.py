@@ -65,7 +65,7 @@ def test_what_was_answered_is_what_is_read(workspace: Workspace) -> None:
     frame = read_predictions(workspace, "eta")
     assert list(frame) == [
         *("request_id", "predicted_at", "at", "zone", "km", "paid", "kind", "eta_min", "label"),
-        *("model_version", "role", "latency_us"),
+        *("model_version", "role", "trace_id", "latency_us"),
     ]
     assert frame["request_id"].tolist() == [f"id-{n}" for n in range(8)]
     assert frame["predicted_at"].dtype == frame["at"].dtype == pd.DatetimeTZDtype("us", "UTC")

@@ -21,6 +21,22 @@ class ModelControl(StrEnum):
     EXPLICIT = "explicit"
 
 
+class LogFormat(StrEnum):
+    """How a line of the server's log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least grave event that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 def serve(
     http_port: Annotated[
         int | None, typer.Option("--http-port", "--port", help="Port; 0 takes a free one. Default 8080.")
@@ -44,11 +60,25 @@ def serve(
     tenants: Annotated[
         Path | None, typer.Option("--tenants", help="TOML file: whose token (by its SHA-256) may ask which models.")
     ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="Of the lines on standard error.")
+    ] = LogFormat.TEXT,
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="The least that is said.")] = LogLevel.WARNING,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Also one line a request.")] = False,
+    head_timeout_s: Annotated[
+        float, typer.Option("--head-timeout-s", min=0.1, help="How long a request's headers may take to arrive.")
+    ] = 10.0,
+    body_timeout_s: Annotated[
+        float, typer.Option("--body-timeout-s", min=0.1, help="How long a request's body may take to arrive.")
+    ] = 60.0,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Serve what is deployed, by the Open Inference Protocol V2 and plain JSON, until Ctrl-C or SIGTERM."""
+    from bottega.serving.logs import configure_logs
+    from bottega.serving.patience import Patience
     from bottega.serving.server import run
 
+    configure_logs(log_format.value, log_level.value, access_log)
     session = open_session(workspace, http_port=http_port, host=host)
     settings = session.settings
     session.out.print(
@@ -63,6 +93,7 @@ def serve(
         control=model_control.value,
         grpc_port=grpc_port,
         tenants=tenants,
+        patience=Patience(head_timeout_s, body_timeout_s),
     )
 
 

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bottega.serving import v2
 from bottega.serving.compression import SMALLEST, compressed
+from bottega.serving.patience import Patience
 from bottega.serving.rest import Route
 from bottega.serving.web import MAX_BODY, MAX_READ, Headers, Request, Response, as_json
 
@@ -37,6 +38,38 @@ class Connection(HttpToolsProtocol):
     """The data of this turn, where a message began with it."""
     _known: "_Head | None" = None
     _answered_at = 0.0
+    _awaits_since: float | None = None
+    """Since when the client has owed the rest of the head, or of the body; None while it owes nothing."""
+    _owes_body = False
+    _unread_since: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connects, and owes a request."""
+        super().connection_made(transport)
+        self._awaits_since = self.loop.time()
+
+    def end_if_slow(self, now: float, patience: Patience) -> None:
+        """End the connection where its client is slower than it may be, with an answer where one is due."""
+        if not self.flow.write_paused:
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        elif now - self._unread_since > patience.unread_s:
+            self.transport.abort()
+        answered = self.cycle is None or self.cycle.response_complete
+        if self.transport.is_closing() or self.pipeline or not (answered or self._owes_body):
+            return  # it ends already, or an earlier request is being answered
+        if self._awaits_since is None:
+            if self._between and self.timeout_keep_alive_task is None:
+                self._awaits_since = now  # empty lines between requests have ended uvicorn's wait
+            return
+        limit_s, what = (patience.body_s, "body") if self._owes_body else (patience.head_s, "head")
+        if now - self._awaits_since <= limit_s:
+            return
+        if answered and self._owes_body:
+            self.transport.close()  # the answer did not need the body
+        else:
+            self._refuse(408, f"The request's {what} did not come within {limit_s:g} s.")
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -60,6 +93,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._between, self._short, self._head_bytes = False, None, 0
+        self._awaits_since, self._owes_body = self.loop.time(), False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -79,6 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Choose the way."""
+        self._awaits_since, self._owes_body = self.loop.time(), True
         path = self.url
         if (
             not path.endswith(_SHORT)
@@ -110,7 +145,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: have the application answer it."""
-        self._between = True
+        self._between, self._awaits_since, self._owes_body = True, None, False
         short = self._short
         if short is None:
             super().on_message_complete()
@@ -177,11 +212,13 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and headers that are too large, as JSON."""
         if self._head_bytes > MAX_HEADERS:
-            status, reason = 431, f"The headers have more than {MAX_HEADERS} bytes."
+            self._refuse(431, f"The headers have more than {MAX_HEADERS} bytes.")
         else:
-            status, reason = 400, "The request is no valid HTTP."
-        response = as_json({"error": reason}, status)
-        self.send(_Short(self, _Head("", [], keep_alive=False, route=None)), response)
+            self._refuse(400, "The request is no valid HTTP.")
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer what is not answered by the application, and end the connection."""
+        self.send(_Short(self, _Head("", [], keep_alive=False, route=None)), as_json({"error": reason}, status))
 
 
 class _Head:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import Any
 
 import grpc
@@ -13,10 +13,12 @@ from bottega.errors import BottegaError, Unavailable, Unsupported
 from bottega.serving import v2
 from bottega.serving.grpc_codec import decode_infer, encode_infer, parameters
 from bottega.serving.inference import counting, encoded, infer
+from bottega.serving.logs import ACCESS
 from bottega.serving.models import Models
 from bottega.serving.proto import SERVICE, message, methods
 from bottega.serving.protocol import EXTENSIONS, check_name
 from bottega.serving.tenants import Caller, Guard
+from bottega.serving.trace import NO_TRACE, Trace, read_trace
 from bottega.serving.web import MAX_BODY, Unauthorized
 
 _CODES = {
@@ -39,9 +41,11 @@ _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),
 ]
+_FAILED = "The server failed on this request; its log says why."
 _report = logging.getLogger("bottega.serving")
+_access = logging.getLogger(ACCESS)
 
-Call = Callable[[Any], Awaitable[Any]]
+Call = Callable[..., Awaitable[Any]]
 
 
 class GrpcService:
@@ -63,17 +67,24 @@ class GrpcService:
 
     def _answered(self, name: str, call: Call) -> Callable[[Any, Any], Awaitable[Any]]:
         async def serve(request: Any, context: Any) -> Any:
+            began_s = perf_counter()
+            trace = _trace_of(context)
+            code, reason = grpc.StatusCode.OK, ""
             try:
                 if self._guard and name not in _OPEN_CALLS:
                     caller = self._caller(context)
                     if name not in _SERVER_CALLS:
                         caller.need(_model_of(name, request))
-                return await call(request)
+                return await (call(request, trace) if name == "ModelInfer" else call(request))
             except BottegaError as error:
-                await context.abort(_CODES.get(error.http_status, grpc.StatusCode.INTERNAL), str(error)[:2000])
+                code, reason = _CODES.get(error.http_status, grpc.StatusCode.INTERNAL), str(error)[:2000]
             except Exception:  # noqa: BLE001  the edge of the process: logged, answered, and the server lives on
-                _report.exception("%s failed", name)
-                await context.abort(grpc.StatusCode.INTERNAL, "The server failed on this request; its log says why.")
+                _report.exception("%s failed", name, extra={"fields": trace.fields()})
+                code, reason = grpc.StatusCode.INTERNAL, _FAILED
+            finally:
+                if _access.isEnabledFor(logging.INFO):
+                    _note_access(name, code, perf_counter() - began_s, trace)
+            await context.abort(code, reason)
 
         return serve
 
@@ -83,6 +94,7 @@ class GrpcService:
 
     async def _streamed(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         answer = message("ModelStreamInferResponse")
+        trace = _trace_of(context)
         caller = None
         if self._guard:
             try:
@@ -93,9 +105,12 @@ class GrpcService:
             try:
                 if caller is not None:
                     caller.need(request.model_name)
-                yield answer(infer_response=await self._model_infer(request))
+                yield answer(infer_response=await self._model_infer(request, trace))
             except BottegaError as error:
                 yield answer(error_message=str(error)[:2000], infer_response={"id": request.id})
+            except Exception:  # noqa: BLE001  as above
+                _report.exception("ModelStreamInfer failed", extra={"fields": trace.fields()})
+                yield answer(error_message=_FAILED, infer_response={"id": request.id})
 
     async def _server_live(self, _: Any) -> Any:
         return message("ServerLiveResponse")(live=True)
@@ -117,12 +132,12 @@ class GrpcService:
         found = self._models.metadata(check_name(request.name), request.version or None)
         return message("ModelMetadataResponse")(**msgspec.to_builtins(found))
 
-    async def _model_infer(self, request: Any) -> Any:
+    async def _model_infer(self, request: Any, trace: Trace) -> Any:
         received_ns = perf_counter_ns()
         model = self._models.find(check_name(request.model_name), request.model_version or None)
         with counting(model, received_ns):
             decoded, arrays = decode_infer(request)
-            described = await infer(model, decoded, arrays, "", received_ns)
+            described = await infer(model, decoded, arrays, trace, received_ns)
             began_ns = perf_counter_ns()
             answer = encode_infer(described, bool(request.raw_input_contents))
         encoded(described, began_ns)
@@ -174,6 +189,25 @@ def open_grpc(service: GrpcService, host: str, port: int) -> tuple[Any, int]:
             next_step="Choose another port with --grpc-port, or stop the process that uses it.",
         )
     return server, bound
+
+
+def _trace_of(context: Any) -> Trace:
+    """The ids in a call's metadata, which go back behind the answer."""
+    trace = read_trace((key, value) for key, value in context.invocation_metadata() if isinstance(value, str))
+    if trace is not NO_TRACE:
+        context.set_trailing_metadata(trace.headers())
+    return trace
+
+
+def _note_access(name: str, code: grpc.StatusCode, duration_s: float, trace: Trace) -> None:
+    fields = {
+        "event": "request",
+        "method": name,
+        "status": code.name,
+        "duration_ms": round(duration_s * 1e3, 3),
+        **trace.fields(),
+    }
+    _access.info("%s %s", name, code.name, extra={"fields": fields})
 
 
 def _model_of(name: str, request: Any) -> str | None:

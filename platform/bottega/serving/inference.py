@@ -12,6 +12,7 @@ from bottega.features.steps import Columns
 from bottega.serving.codec import select_outputs
 from bottega.serving.model import Described, Model, class_count, classify
 from bottega.serving.protocol import InferRequest
+from bottega.serving.trace import Trace
 
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _LATE = "the request's deadline"
@@ -42,12 +43,12 @@ class counting:
 
 
 async def infer(
-    model: Model, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str, received_ns: int
+    model: Model, request: InferRequest, arrays: dict[str, np.ndarray], trace: Trace, received_ns: int
 ) -> Described:
     """Answer a decoded request that was received at `received_ns` (perf_counter)."""
     _refuse_unsupported(request)
     names = select_outputs(request.outputs, list(model.outputs))
-    prepared = model.prepare(request, arrays, request_id)
+    prepared = model.prepare(request, arrays, trace)
     parsed_ns = perf_counter_ns()
     model.metrics.stages["parse"].observe_ns(parsed_ns - received_ns)
     timeout_us = _timeout_us(request.parameters) if request.parameters else 0

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from bottega.errors import BottegaError, Conflict, NotFound, Unavailable
@@ -133,7 +134,8 @@ class LiveEndpoints:
         guard = self._trials.find(usecase, live)
         self.traffic[usecase] = Traffic(live, champion, canary, shadow, alarm, self._log, before, guard)
         champion.metrics.version = champion.raw_metrics.version = live.champion
-        _report.info("%s is live: %s", usecase, live)
+        event = {"event": "live", "usecase": usecase, **msgspec.to_builtins(live)}
+        _report.info("%s version %d is live", usecase, live.champion, extra={"fields": event})
 
     async def _beside(
         self, usecase: str, live: deployment.Live, role: deployment.Role, champion: Endpoint
@@ -167,11 +169,13 @@ class LiveEndpoints:
     def _failed(self, usecase: str, version: int, role: deployment.Role, error: Exception) -> None:
         name = f"version {version}" if role == "champion" else f"version {version} ({role})"
         self.failures[usecase] = f"{name}: {error or type(error).__name__}"
-        _report.error("%s %s does not load: %s", usecase, name, error)
+        event = {"event": "load_failed", "usecase": usecase, "version": version, "role": role}
+        _report.error("%s %s does not load: %s", usecase, name, error, extra={"fields": event})
 
     def _roll_back(self, usecase: str, version: int, reason: str, evidence: dict[str, Any]) -> None:
         """Write down that a canary, which gets no more requests, is taken back."""
-        _report.error("%s version %d is taken back: %s", usecase, version, reason)
+        event = {"event": "rollback", "usecase": usecase, "version": version, "evidence": evidence}
+        _report.error("%s version %d is taken back: %s", usecase, version, reason, extra={"fields": event})
         task = asyncio.create_task(self._write_rollback(usecase, version, reason, evidence))
         self._rollbacks.add(task)
         task.add_done_callback(self._rollbacks.discard)

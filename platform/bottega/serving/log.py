@@ -127,8 +127,8 @@ def read_predictions(
     that another version answers too has a row of each: past requests are asked anew of a new version.
 
     Columns: request_id, predicted_at and at (UTC), the request's fields, the answer's fields, the looked-up features
-    as `feature_<column>`, model_version, role, latency_us. An empty frame with the first three where nothing was
-    logged.
+    as `feature_<column>`, model_version, role, trace_id (empty where the client named none), latency_us. An empty frame
+    with the first three where nothing was logged.
     """
     import pandas as pd
     import pyarrow as pa
@@ -143,6 +143,9 @@ def read_predictions(
     if "role" not in frame:  # written before there were roles
         frame.insert(frame.columns.get_loc("model_version") + 1, "role", "champion")
     frame["role"] = frame["role"].fillna("champion")
+    if "trace_id" not in frame:  # written before there were traces
+        frame.insert(frame.columns.get_loc("role") + 1, "trace_id", "")
+    frame["trace_id"] = frame["trace_id"].fillna("")
     frame = frame[(frame["role"] == "shadow") == shadow].sort_values("predicted_at", kind="stable")
     first = ~frame.duplicated(["request_id", "model_version"]).to_numpy()
     inside = np.ones(len(frame), bool)

@@ -12,6 +12,7 @@ from bottega.serving.express import Lane
 from bottega.serving.metrics import ModelMetrics
 from bottega.serving.protocol import InferRequest, ModelMetadata, RequestOutput
 from bottega.serving.statistics import Statistics
+from bottega.serving.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Prepared:
     columns: Columns
     rows: int
     ids: tuple[str, ...] = ()
+    trace_id: str = ""
 
 
 class Model(Protocol):
@@ -42,7 +44,7 @@ class Model(Protocol):
     def metadata(self) -> ModelMetadata:
         """Its tensors; `versions` holds its own version alone."""
 
-    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], trace: Trace) -> Prepared:
         """Check a request. Raises InvalidInput with the tensor, the value and the rule."""
 
     async def answer(self, prepared: Prepared) -> "tuple[Model, Columns]":

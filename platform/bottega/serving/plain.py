@@ -20,6 +20,7 @@ from bottega.serving.onnx_model import OnnxModel
 from bottega.serving.protocol import DATATYPES, InferRequest, ModelMetadata, TensorSpec
 from bottega.serving.rows import MAX_ROWS
 from bottega.serving.statistics import Statistics
+from bottega.serving.trace import Trace
 
 SLOW_NS = 5_000_000
 """A model that takes longer for one row runs in a thread, so that the event loop goes on."""
@@ -87,7 +88,7 @@ class PlainModel:
             self.name, [self.version], self._engine.platform, list(self._engine.inputs), list(self._engine.outputs)
         )
 
-    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], trace: Trace) -> Prepared:
         """The tensors, as they are."""
         rows = self._engine.check(arrays)
         limit = self.config.max_batch_size or MAX_ROWS

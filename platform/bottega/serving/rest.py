@@ -14,6 +14,7 @@ from bottega.serving.compression import compressed, unpacked
 from bottega.serving.express import Asker
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
+from bottega.serving.logs import ACCESS
 from bottega.serving.metrics import Metrics
 from bottega.serving.models import Models
 from bottega.serving.places import Places
@@ -36,6 +37,7 @@ from bottega.serving.web import (
 
 _OPEN_PATHS = {"/v2/health/live", "/v2/health/ready"}
 _report = logging.getLogger("bottega.serving")
+_access = logging.getLogger(ACCESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class App:
 
     async def respond(self, request: Request) -> Response:
         """The answer to a request; every failure becomes a JSON answer."""
+        began_s = time.perf_counter()
+        request = request.traced()
         try:
             request.check_size()
             self._authorize(request)
@@ -91,9 +95,11 @@ class App:
         except BottegaError as error:
             response = as_error(error)
         except Exception as error:  # noqa: BLE001  the edge of the process: logged, answered, and the server lives on
-            _report.exception("%s %s failed", request.method, request.path)
+            _report.exception("%s %s failed", request.method, request.path, extra={"fields": request.trace.fields()})
             response = as_error(error)
-        return compressed(response, request)
+        if _access.isEnabledFor(logging.INFO):
+            _note_access(request, response, time.perf_counter() - began_s)
+        return compressed(response.traced(request.trace), request)
 
     def route(self, path: str, headers: Headers) -> Route | None:
         """What a POST with this head asks of an express lane; None where it has to be answered by `respond`."""
@@ -101,6 +107,8 @@ class App:
         length = request.header(v2.HEADER_LENGTH)
         if wanted is None or request.header(b"content-encoding") or not _is_length(length):
             return None
+        if _access.isEnabledFor(logging.INFO) or request.traced() is not request:
+            return None  # the answer, or the log, needs more than a lane knows
         try:
             self._authorize(request)
         except BottegaError:
@@ -225,3 +233,17 @@ class App:
 
 def _is_length(text: str | None) -> bool:
     return text is None or (len(text) < 12 and text.isascii() and text.isdigit())
+
+
+def _note_access(request: Request, response: Response, duration_s: float) -> None:
+    fields = {
+        "event": "request",
+        "method": request.method,
+        "path": request.path[:200],
+        "status": response.status,
+        "duration_ms": round(duration_s * 1e3, 3),
+        "bytes_in": request.size,
+        "bytes_out": len(response.body),
+        **request.trace.fields(),
+    }
+    _access.info("%s %s %d", request.method, request.path[:200], response.status, extra={"fields": fields})

@@ -37,6 +37,8 @@ class Answered:
     latency_us: float
     role: str = "champion"
     """`champion`, `canary`, `direct` (asked for by its version), or `shadow`, whose answer nobody got."""
+    trace_id: str = ""
+    """Of the trace that the client was in; empty where it named none."""
 
 
 def write_segment(folder: Path, group: list[Answered], name: str) -> None:
@@ -46,7 +48,7 @@ def write_segment(folder: Path, group: list[Answered], name: str) -> None:
 
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
     table = _table(group)
-    repeating = [name for name in table.column_names if name != "request_id"]
+    repeating = [name for name in table.column_names if name not in ("request_id", "trace_id")]
     first = group[0]
     day = from_epoch_us(first.predicted_at_us).date().isoformat()
     path = folder / first.usecase / day / f"{first.predicted_at_us}-{name}.parquet"
@@ -96,6 +98,7 @@ def _table(group: list[Answered]) -> Any:
         columns[FEATURE + name] = _arrow(joined("answer", name))
     columns["model_version"] = _arrow(repeated([answered.version for answered in group], np.int32))
     columns["role"] = _arrow([group[0].role] * sum(sizes))
+    columns["trace_id"] = _arrow([answered.trace_id for answered in group for _ in answered.ids])
     columns["latency_us"] = _arrow(repeated([answered.latency_us for answered in group], np.float32))
     return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 

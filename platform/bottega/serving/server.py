@@ -23,7 +23,9 @@ from bottega.serving.address import TOKEN_VARIABLE, Address, read_file, read_ser
 from bottega.serving.connection import Connection
 from bottega.serving.live import LiveEndpoints
 from bottega.serving.log import PredictionLog
+from bottega.serving.logs import FORMATS, LEVELS, configure_logs
 from bottega.serving.metrics import Metrics
+from bottega.serving.patience import PATIENCE, Patience, watch
 from bottega.serving.places import Places
 from bottega.serving.repository import Control, Repository
 from bottega.serving.rest import App
@@ -36,6 +38,8 @@ DRAIN_S = 10
 SWITCH_INTERVAL_S = 0.0005
 """How long the prediction log's thread may keep the interpreter from the event loop."""
 
+_report = logging.getLogger("bottega.serving")
+
 
 def run(
     workspace: Workspace,
@@ -46,14 +50,15 @@ def run(
     control: Control = "none",
     grpc_port: int | None = None,
     tenants: Path | None = None,
+    patience: Patience = PATIENCE,
 ) -> None:
     """Serve what is deployed in the workspace, and the plain models of a `repository`, until SIGTERM or SIGINT.
 
     With `grpc_port` over gRPC too.
 
     `port` 0 takes any free one. `token` (default: BOTTEGA_TOKEN) must come with each request; an address other than
-    loopback needs one, and so does a file of `tenants`, who have tokens of their own. Raises Unavailable where the port
-    is taken, Conflict where a server already runs here.
+    loopback needs one, and so does a file of `tenants`, who have tokens of their own. `patience` is how long a client
+    may take to send a request. Raises Unavailable where the port is taken, Conflict where a server already runs here.
     """
     token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
     check_address(host, token)
@@ -66,7 +71,7 @@ def run(
         )
     with bind(host, port) as listener:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        uvloop.run(_serve(workspace, host, listener, guard, repository, control, grpc_port))
+        uvloop.run(_serve(workspace, host, listener, guard, repository, control, grpc_port, patience))
 
 
 def check_address(host: str, token: str) -> None:
@@ -132,6 +137,7 @@ async def _serve(
     folder: Path | None,
     control: Control,
     grpc_port: int | None,
+    patience: Patience,
 ) -> None:
     metrics = Metrics()
     repository = None if folder is None else Repository(folder, workspace.signing_key, metrics, control)
@@ -140,9 +146,15 @@ async def _serve(
     app = App(live, log, metrics, guard, repository, Places(workspace.search))
     calls, grpc_port = _open_grpc(app, host, grpc_port, guard)
     address = Address(os.getpid(), host, listener.getsockname()[1], datetime.now(UTC), grpc_port)
-    server = _Server(_configure(app), lambda: write_json(workspace.server, address))
+
+    def listening() -> None:
+        write_json(workspace.server, address)
+        _say("started", url=address.url, pid=address.pid, grpc_port=grpc_port)
+
+    server = _Server(_configure(app), listening)
 
     def drain() -> None:
+        _say("draining", requests=len(server.server_state.tasks))
         app.draining = True
         server.should_exit = True
 
@@ -152,6 +164,7 @@ async def _serve(
     try:
         await live.refresh()
         followers = [asyncio.create_task(live.follow())]
+        followers.append(asyncio.create_task(watch(server.server_state.connections, patience)))
         if repository is not None:
             await repository.load_all()
             followers.append(asyncio.create_task(repository.follow()))
@@ -166,6 +179,11 @@ async def _serve(
     finally:
         _withdraw(workspace)
         await asyncio.to_thread(log.close)
+        _say("ended", prediction_log=log.counts())
+
+
+def _say(event: str, **fields: object) -> None:
+    _report.info("Server %s.", event, extra={"fields": {"event": event, **fields}})
 
 
 def _open_grpc(app: App, host: str, port: int | None, guard: Guard) -> tuple[Any, int | None]:
@@ -208,8 +226,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repository", type=Path)
     parser.add_argument("--tenants", type=Path)
     parser.add_argument("--model-control", choices=get_args(Control), default="none")
+    parser.add_argument("--log-format", choices=FORMATS, default="text")
+    parser.add_argument("--log-level", choices=LEVELS, default="warning")
+    parser.add_argument("--access-log", action="store_true")
+    parser.add_argument("--head-timeout-s", type=float, default=PATIENCE.head_s)
+    parser.add_argument("--body-timeout-s", type=float, default=PATIENCE.body_s)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs(options.log_format, options.log_level, options.access_log)
     try:
         workspace = Workspace.open(options.workspace, load_settings().online)
         run(
@@ -220,6 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
             control=options.model_control,
             grpc_port=options.grpc_port,
             tenants=options.tenants,
+            patience=Patience(options.head_timeout_s, options.body_timeout_s),
         )
     except BottegaError as error:
         sys.stderr.write(f"{error}\n")

@@ -12,7 +12,7 @@ from bottega.serving.endpoint import Endpoint, example
 from bottega.serving.log import Answered, PredictionLog
 from bottega.serving.rows import EXPLAIN, MAX_ROWS, decode_rows, encode_answers, to_list
 from bottega.serving.traffic import Traffic
-from bottega.serving.web import REQUEST_ID, Request, Response, as_json
+from bottega.serving.web import Request, Response, as_json
 from bottega.times import from_epoch_us
 
 LOG = b"x-bottega-log"
@@ -24,7 +24,7 @@ async def predict(traffic: Traffic, request: Request, log: PredictionLog) -> Res
     received_ns = perf_counter_ns()
     endpoint = traffic.champion
     stages = endpoint.metrics.stages
-    rows = decode_rows(request.body, endpoint.plan, request.header(REQUEST_ID) or "")
+    rows = decode_rows(request.body, endpoint.plan, request.trace.request_id)
     endpoint.check(rows.columns)
     asked = request.asks(EXPLAIN) if request.query else None
     explain = rows.explain if asked is None else asked
@@ -32,7 +32,7 @@ async def predict(traffic: Traffic, request: Request, log: PredictionLog) -> Res
     logged = request.header(LOG) != "off"
     endpoint, role, answers = await traffic.answer(rows.columns, rows.ids, logged)
     if logged:
-        record(endpoint, rows.ids, rows.columns, answers, received_ns, log, role)
+        record(endpoint, rows.ids, rows.columns, answers, received_ns, log, role, request.trace.trace_id)
     else:
         endpoint.metrics.answered(len(rows.ids))
     ran_ns = perf_counter_ns()
@@ -54,6 +54,7 @@ def record(
     received_ns: int,
     log: PredictionLog,
     role: str,
+    trace_id: str = "",
 ) -> None:
     """Count an answered request and hand it to the prediction log."""
     latency_us = (perf_counter_ns() - received_ns) * 1e-3
@@ -69,6 +70,7 @@ def record(
             time_ns() // 1000,
             latency_us,
             role,
+            trace_id,
         )
     )
 

@@ -11,7 +11,7 @@ from bottega.serving.codec import json_reason
 from bottega.serving.inference import counting, encoded
 from bottega.serving.inference import infer as infer_tensors
 from bottega.serving.model import Model
-from bottega.serving.web import REQUEST_ID, Request, Response
+from bottega.serving.web import Request, Response
 
 HEADER_LENGTH = b"inference-header-content-length"
 _OCTETS = b"application/octet-stream"
@@ -32,7 +32,7 @@ async def infer(model: Model, request: Request) -> Response:
     received_ns = perf_counter_ns()
     with counting(model, received_ns):
         decoded, arrays = decode_body(request.body, request.header(HEADER_LENGTH))
-        described = await infer_tensors(model, decoded, arrays, request.header(REQUEST_ID) or "", received_ns)
+        described = await infer_tensors(model, decoded, arrays, request.trace, received_ns)
         began_ns = perf_counter_ns()
         body, header_length = encode_body(model.name, described.model.version, decoded, described.outputs)
     encoded(described, began_ns)

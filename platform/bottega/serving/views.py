@@ -13,6 +13,7 @@ from bottega.serving.log import PredictionLog
 from bottega.serving.model import Model, Prepared
 from bottega.serving.protocol import InferRequest, ModelMetadata
 from bottega.serving.rows import MAX_ROWS, check_id, new_id, number_ids
+from bottega.serving.trace import Trace
 from bottega.serving.traffic import Traffic
 from bottega.serving.v1 import record
 
@@ -38,13 +39,14 @@ class UsecaseModel:
         """Request fields in, answer fields out."""
         return self._endpoint.metadata()
 
-    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], trace: Trace) -> Prepared:
         """The request's fields as columns."""
         columns = request_columns(self._endpoint.plan, request, arrays)
         self._endpoint.check(columns)
         rows = len(next(iter(columns.values())))
-        given = request.id or request_id
-        return Prepared(columns, rows, number_ids(check_id(given) if given else new_id(), rows))
+        given = request.id or trace.request_id
+        ids = number_ids(check_id(given) if given else new_id(), rows)
+        return Prepared(columns, rows, ids, trace.trace_id)
 
     async def answer(self, prepared: Prepared) -> tuple[Model, Columns]:
         """By the champion or, where there is one and the request is its own, the canary."""
@@ -55,7 +57,8 @@ class UsecaseModel:
 
     def answered(self, prepared: Prepared, answers: Columns, received_ns: int) -> None:
         """Count it, and hand it to the prediction log."""
-        record(self._endpoint, prepared.ids, prepared.columns, answers, received_ns, self._log, self._role)
+        ids, columns, trace_id = prepared.ids, prepared.columns, prepared.trace_id
+        record(self._endpoint, ids, columns, answers, received_ns, self._log, self._role, trace_id)
 
 
 class RawModel:
@@ -76,7 +79,7 @@ class RawModel:
         """The artefact's tensors."""
         return self._endpoint.raw_metadata()
 
-    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], request_id: str) -> Prepared:
+    def prepare(self, request: InferRequest, arrays: dict[str, np.ndarray], trace: Trace) -> Prepared:
         """The one matrix that the model takes."""
         if arrays.keys() != {self._input}:
             given = ", ".join(arrays) or "none"

@@ -1,13 +1,14 @@
 """HTTP over ASGI: a request with its whole body, an answer, and errors as JSON."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from bottega.errors import BottegaError, InvalidInput, TooLarge
+from bottega.serving.trace import NO_TRACE, Trace, read_trace
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,7 +23,7 @@ MAX_READ = 256 << 20
 
 MAX_ERROR = 600
 JSON = b"application/json"
-REQUEST_ID = b"x-request-id"
+_TRACED = (b"x-request-id", b"traceparent")
 
 
 class WrongMethod(InvalidInput):
@@ -59,6 +60,8 @@ class Request:
     """Bytes that came; more than `body` has where they were too many."""
     query: bytes = b""
     """What follows `?` in the address."""
+    trace: Trace = NO_TRACE
+    """The ids that the client gave it."""
 
     def check_size(self) -> None:
         """Raise TooLarge where the body was over the limit."""
@@ -84,6 +87,11 @@ class Request:
             raise InvalidInput(f"{name}={given[-1][:40]!r} is neither true nor false.")
         return given[-1] == "true"
 
+    def traced(self) -> "Request":
+        """The request with the ids that its headers hold."""
+        given = [(name.decode(), value.decode("latin-1")) for name, value in self.headers if name in _TRACED]
+        return replace(self, trace=read_trace(given)) if given else self
+
     def need(self, method: str) -> None:
         """Raise WrongMethod unless the request has this method."""
         if self.method != method and not (self.method == "HEAD" and method == "GET"):
@@ -98,6 +106,11 @@ class Response:
     status: int = 200
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def traced(self, trace: Trace) -> "Response":
+        """The answer with the ids of its request."""
+        found = tuple((name.encode(), value.encode("latin-1")) for name, value in trace.headers())
+        return replace(self, headers=(*self.headers, *found)) if found else self
 
 
 def as_json(value: object, status: int = 200) -> Response:
