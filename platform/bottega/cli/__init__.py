@@ -22,6 +22,7 @@ from bottega.cli.market import app as market
 from bottega.cli.model import evaluate, train
 from bottega.cli.monitor import app as monitor
 from bottega.cli.new import app as new
+from bottega.cli.newcomers import newcomers
 from bottega.cli.queue import app as queue
 from bottega.cli.registry import app as registry
 from bottega.cli.search import search
@@ -46,6 +47,7 @@ app.add_typer(deploy, name="deploy")
 app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("search")(search)
+app.command("newcomers")(newcomers)
 app.command("batch")(batch)
 app.add_typer(queue, name="queue")
 app.add_typer(monitor, name="monitor")
