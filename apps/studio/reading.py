@@ -92,9 +92,11 @@ def demo_report(workspace: Workspace) -> dict[str, Any] | None:
         raise InvalidData(f"{path} is damaged: {error}.", next_step="Run 'bottega demo' again.") from None
 
 
-def data_source(workspace: Workspace, settings: Settings) -> str:
-    """Where training would read trips from here."""
-    return resolve("tlc_green_trips", workspace, settings).label
+def data_source(workspace: Workspace, settings: Settings, usecase: str) -> str:
+    """Where training would read the use case's data from here."""
+    from usecases import find
+
+    return resolve(find(usecase).dataset, workspace, settings).label
 
 
 def zones(workspace: Workspace, settings: Settings, source: str) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:

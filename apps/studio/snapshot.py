@@ -68,7 +68,7 @@ def take_snapshot(settings: Settings, workspace: Workspace, usecase: str) -> Sna
     answering = version or (None if champion is None else champion.version)
     return Snapshot(
         usecase,
-        data_source=read("Data", lambda: reading.data_source(workspace, settings), ""),
+        data_source=read("Data", lambda: reading.data_source(workspace, settings, usecase), ""),
         versions=versions,
         info=None if shown is None else reading.package_info(shown.folder),
         live=version,

@@ -69,6 +69,9 @@ def _training(found: Snapshot) -> Stage:
     if found.info is None:
         return Stage("Training", "empty", "no model trained yet", "", f"bottega train {found.usecase}")
     mae, baseline = (found.info.metrics.get(name) for name in ("mae_min", "baseline_mae_min"))
+    if mae is None and found.info.metrics:
+        name, value = next(iter(found.info.metrics.items()))
+        return Stage("Training", "fine", f"{name} {value:.3g}", found.info.model)
     if mae is None:
         return Stage("Training", "fine", found.info.model)
     detail = found.info.model

@@ -21,7 +21,7 @@ def show_zone_map(settings: Settings, workspace: Workspace, usecase: str) -> Non
     """Draw the panel."""
     with st.container():  # its own place: what follows stays where it is when the message comes or goes
         about = _describe(workspace, usecase)
-    source = about["trained"]["data_source"] if about else reading.data_source(workspace, settings)
+    source = about["trained"]["data_source"] if about else reading.data_source(workspace, settings, usecase)
     zones, shapes, bridges = reading.zones(workspace, settings, source)
     left, right = st.columns([3, 1], gap="large")
     answers = None

@@ -35,11 +35,12 @@ def workspace(tmp_path: Path) -> Workspace:
 def page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Runs the page on a workspace, with a panel open."""
 
-    def run(workspace: Path, panel: str = "ETA map") -> AppTest:
+    def run(workspace: Path, panel: str = "ETA map", usecase: str = "eta") -> AppTest:
         monkeypatch.setenv("BOTTEGA_WORKSPACE", str(workspace))
         monkeypatch.delenv("BOTTEGA_DATA", raising=False)
         test = AppTest.from_file(str(APP), default_timeout=60)
         test.query_params["panel"] = panel
+        test.query_params["usecase"] = usecase
         return test.run()
 
     return run

@@ -10,7 +10,7 @@ from bottega.pipeline.views import publish_events, update_views
 from bottega.settings import Settings
 from bottega.times import CITY_TIMEZONE, parse_time
 from bottega.workspace import Workspace
-from usecases import find
+from usecases import discover, find
 
 Page = Callable[..., AppTest]
 
@@ -54,6 +54,17 @@ def test_empty_panels_say_what_to_run(page: Page, workspace: Workspace, panel: s
     test = page(workspace.root, panel)
     assert not test.exception
     assert text in said(test)
+
+
+@pytest.mark.parametrize("name", sorted(discover()))
+def test_every_use_case_has_its_pages(page: Page, workspace: Workspace, name: str) -> None:
+    test = page(workspace.root, "Model card", name)
+    assert not test.exception
+    assert f"bottega train {name}" in html(test)
+    assert any(element.value.startswith("# ") for element in test.markdown)
+    asked = page(workspace.root, "Ask", name)
+    assert not asked.exception
+    assert "No server runs" in said(asked)
 
 
 def test_an_alarm_is_seen_in_the_loop(page: Page, watched: Workspace) -> None:
