@@ -71,6 +71,9 @@ def serve(
     body_timeout_s: Annotated[
         float, typer.Option("--body-timeout-s", min=0.1, help="How long a request's body may take to arrive.")
     ] = 60.0,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=1, max=256, help="Server processes that share the port (Linux).")
+    ] = 1,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Serve what is deployed, by the Open Inference Protocol V2 and plain JSON, until Ctrl-C or SIGTERM."""
@@ -94,6 +97,7 @@ def serve(
         grpc_port=grpc_port,
         tenants=tenants,
         patience=Patience(head_timeout_s, body_timeout_s),
+        replicas=replicas,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from bottega.errors import Unavailable
 from bottega.workspace import Workspace
 
 TOKEN_VARIABLE = "BOTTEGA_TOKEN"
@@ -52,3 +53,30 @@ def _lives(address: Address) -> bool:
             return True
     except OSError:
         return False
+
+
+def withdraw(workspace: Workspace) -> None:
+    """Take back what this process said in `server.json`."""
+    address = read_file(workspace)
+    if address is not None and address.pid == os.getpid():
+        workspace.server.unlink(missing_ok=True)
+
+
+def bind(host: str, port: int, shared: bool = False, listen: bool = True) -> socket.socket:
+    """A listening socket, `shared` with others of the same port. Raises Unavailable where the port cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+        if listen:
+            listener.listen(1024)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unavailable(
+            f"Cannot serve on {host}, port {port}: {reason}.",
+            next_step="Choose another port with --port, or stop the process that uses it.",
+        ) from None
+    return listener

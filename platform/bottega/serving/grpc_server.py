@@ -39,7 +39,6 @@ _SERVER_CALLS = {"ServerMetadata"}
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_BODY),
     ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),
 ]
 _FAILED = "The server failed on this request; its log says why."
 _report = logging.getLogger("bottega.serving")
@@ -174,9 +173,12 @@ class GrpcService:
         return message("RepositoryModelUnloadResponse")()
 
 
-def open_grpc(service: GrpcService, host: str, port: int) -> tuple[Any, int]:
-    """A server that is bound and not yet started, and its port. Raises Unavailable where the port cannot be had."""
-    server = grpc.aio.server(options=_OPTIONS)
+def open_grpc(service: GrpcService, host: str, port: int, shared: bool = False) -> tuple[Any, int]:
+    """A server that is bound and not yet started, and its port, which replicas share.
+
+    Raises Unavailable where the port cannot be had.
+    """
+    server = grpc.aio.server(options=[*_OPTIONS, ("grpc.so_reuseport", int(shared))])
     server.add_generic_rpc_handlers((service.handler(),))
     address = f"[{host}]" if ":" in host else host
     try:

@@ -40,13 +40,15 @@ class LiveEndpoints:
     but `failures`. A canary that breaks a guardrail gets no more requests, and is taken back in the deployments.
     """
 
-    def __init__(self, workspace: Workspace, metrics: Metrics, log: PredictionLog | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, metrics: Metrics, log: PredictionLog | None = None, replica: int | None = None
+    ) -> None:
         self._workspace = workspace
         self._metrics = metrics
         self._log = log
         self._seen: tuple[int, int, int] | None = None
         self._read_online = open_online(workspace)
-        self._trials = Trials(workspace)
+        self._trials = Trials(workspace, replica)
         self._rollbacks: set[asyncio.Task[None]] = set()
         self.services = Services()
         self.traffic: dict[str, Traffic] = {}

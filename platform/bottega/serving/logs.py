@@ -59,6 +59,15 @@ def configure_logs(log_format: LogFormat = "text", level: LogLevel = "warning", 
     logging.captureWarnings(True)
 
 
+def log_options() -> list[str]:
+    """The words of a command line that have another server process log as this one does."""
+    root = logging.getLogger()
+    in_json = any(isinstance(handler.formatter, JsonLines) for handler in root.handlers)
+    level = logging.getLevelName(root.level).lower()
+    words = ["--log-format", "json" if in_json else "text", "--log-level", level if level in LEVELS else "warning"]
+    return [*words, "--access-log"] if logging.getLogger(ACCESS).isEnabledFor(logging.INFO) else words
+
+
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     found: dict[str, Any] = getattr(record, "fields", {})
     return found

@@ -19,6 +19,7 @@ from bottega.serving.metrics import Metrics
 from bottega.serving.models import Models
 from bottega.serving.places import Places
 from bottega.serving.protocol import EXTENSIONS, ServerMetadata, check_name
+from bottega.serving.replica import Replica
 from bottega.serving.repository import Repository
 from bottega.serving.tenants import Guard
 from bottega.serving.web import (
@@ -60,12 +61,13 @@ class App:
         guard: Guard,
         repository: Repository | None = None,
         places: Places | None = None,
+        replica: Replica | None = None,
     ) -> None:
         self._live = live
         self.models = Models(live, log, repository)
         self._log = log
         self.metrics = metrics
-        self._guard = guard
+        self._guard, self._replica = guard, replica
         self._places = places
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
@@ -145,6 +147,11 @@ class App:
             case ["v2", "repository", *rest]:
                 request.need("POST")
                 return await self._repository(rest, request)
+            case ["metrics"]:
+                request.need("GET")
+                text = self.own_metrics()
+                text = text if self._replica is None else await self._replica.all_metrics(text)
+                return Response(text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
             case parts:
                 request.need("GET")
                 return self._read(parts, request)
@@ -165,10 +172,11 @@ class App:
                 return v1.describe(self._live.get(check_name(usecase, "use case")))
             case ["openapi.json"]:
                 return as_json(openapi.describe(self._live.endpoints.values()))
-            case ["metrics"]:
-                text = self.metrics.text(self._log.counts(), self._live.services.counts(), self._live.roles())
-                return Response(text, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /openapi.json.")
+
+    def own_metrics(self) -> bytes:
+        """What Prometheus reads of this process."""
+        return self.metrics.text(self._log.counts(), self._live.services.counts(), self._live.roles())
 
     async def _predict(self, usecase: str, request: Request) -> Response:
         request.need("POST")
@@ -215,6 +223,7 @@ class App:
             "server": "bottega",
             "server_version": __version__,
             "pid": os.getpid(),
+            "replica": None if self._replica is None else self._replica.number,
             "started_at": self._started_at.isoformat(),
             "uptime_s": round(time.monotonic() - self._started, 3),
             "ready": self._live.ready and not self.draining,

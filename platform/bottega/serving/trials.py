@@ -31,10 +31,11 @@ class _Trial(msgspec.Struct, frozen=True):
 
 
 class Trials:
-    """The file of a workspace's trials; only the server that holds its port writes it."""
+    """The file of a workspace's trials; only the server that holds its port writes it, each of its replicas its own."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._path = workspace.trials
+    def __init__(self, workspace: Workspace, replica: int | None = None) -> None:
+        path = workspace.trials
+        self._path = path if replica is None else path.with_stem(f"{path.stem}-{replica}")
         self._known = self._read()
         self._written = {usecase: trial.guard.pairs for usecase, trial in self._known.items()}
 
