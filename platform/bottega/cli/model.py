@@ -1,11 +1,16 @@
 """`bottega train`, `evaluate`: from data to a champion, and its score."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from bottega.cli.console import FromOption, JsonOption, UntilOption, WorkspaceOption, city_time, open_session, table
+
+if TYPE_CHECKING:
+    from bottega.training.evaluate import SliceScore
 
 UseCaseArgument = Annotated[str, typer.Argument(help="Use case, for example eta.")]
 
@@ -32,12 +37,11 @@ def train(
         )
     judged = found.candidates
     rows = [(name, *(model.metrics[name] for model in judged)) for name in found.metrics]
-    worst = [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in found.worst_slices]
     session.emit(
         found,
         f"{found.rows:,} rows from {found.data_source}; refused: {sum(found.rows_rejected.values()):,}.",
         table(f"on the gate's period, from {found.gate_from}", ("metric", *(model.model for model in judged)), rows),
-        table("worst slices", ("slice", "value", "rows", "MAE", "baseline's"), worst),
+        *_worst(found.worst_slices),
         f"{found.usecase} version {found.model_version} ({found.model}) is champion. {found.reason}\n"
         f"Next: bottega compile {found.usecase}@champion",
     )
@@ -45,7 +49,13 @@ def train(
 
 def evaluate(
     usecase: UseCaseArgument,
-    data: Annotated[Path | None, typer.Option("--data", help="Trip file or folder; default: the dataset.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="File or folder of data of its kind, or one that holds the dataset's folder; default: the dataset.",
+        ),
+    ] = None,
     since: FromOption = None,
     until: UntilOption = None,
     model: Annotated[
@@ -54,7 +64,7 @@ def evaluate(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the champion on any trips, in either schema; features are joined point-in-time."""
+    """Score the champion on any data of its dataset's kind; features are as they were at each request."""
     from bottega.pipeline.evaluate import evaluate as run
     from usecases import find
 
@@ -75,9 +85,11 @@ def evaluate(
         f"{found.usecase} version {found.model_version} on {found.rows:,} rows of {found.data_source}.",
         table("", ("metric", "value"), list(found.metrics.items())),
         table("refused rows", ("reason", "rows"), list(found.rows_rejected.items())),
-        table(
-            "worst slices",
-            ("slice", "value", "rows", "MAE", "baseline's"),
-            [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in found.worst_slices],
-        ),
+        *_worst(found.worst_slices),
     )
+
+
+def _worst(slices: Sequence["SliceScore"]) -> list[Table]:
+    """The table of the worst slices, where the use case has any."""
+    rows = [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in slices]
+    return [table("worst slices", ("slice", "value", "rows", "MAE", "baseline's"), rows)] if rows else []
