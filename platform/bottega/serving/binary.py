@@ -13,6 +13,9 @@ from bottega.errors import InvalidInput
 from bottega.serving.codec import decode_request, decode_tensor, element_count, encode_response, numpy_type
 from bottega.serving.protocol import InferRequest, RequestInput
 
+_DIGITS = 12
+"""Of a length; Python refuses to read very long numbers."""
+
 
 def decode_body(body: bytes, header_length: str | None) -> tuple[InferRequest, dict[str, np.ndarray]]:
     """The request and its input arrays, JSON or binary. Raises InvalidInput with the reason."""
@@ -37,7 +40,7 @@ def decode_body(body: bytes, header_length: str | None) -> tuple[InferRequest, d
 
 
 def _header_length(text: str, body_length: int) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > body_length:
+    if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS or int(text) > body_length:
         raise InvalidInput(f"Inference-Header-Content-Length is {text[:40]!r}, the body has {body_length} bytes.")
     return int(text)
 

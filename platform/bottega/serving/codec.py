@@ -10,6 +10,7 @@ import numpy as np
 
 from bottega.errors import InvalidInput, TooLarge, Unsupported
 from bottega.serving.protocol import DATATYPES, InferRequest, RequestInput, RequestOutput
+from bottega.serving.repeats import refuse_repeats, request_colons
 
 MAX_DIMENSIONS = 16
 MAX_ELEMENTS = 1 << 26
@@ -25,6 +26,7 @@ def decode_request(body: bytes | memoryview) -> InferRequest:
         request = _REQUEST.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"The body is not an inference request: {json_reason(error)}.") from None
+    refuse_repeats(body, request_colons(request))
     names: set[str] = set()
     for tensor in request.inputs:
         if tensor.name in names:
@@ -174,9 +176,13 @@ def _to_list(name: str, array: np.ndarray) -> list:
 
 def select_outputs(requested: Sequence[RequestOutput], known: Sequence[str]) -> list[str]:
     """Names of the outputs to answer, in the client's order; all where it asks for none."""
+    names: list[str] = []
     for output in requested:
         if output.name not in known:
             raise InvalidInput(
                 f"The model has no output {output.name!r}.", next_step=f"Its outputs are {', '.join(known)}."
             )
-    return [output.name for output in requested] or list(known)
+        if output.name in names:
+            raise InvalidInput(f"The output {output.name!r} is asked for more than once.")
+        names.append(output.name)
+    return names or list(known)

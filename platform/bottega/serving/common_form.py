@@ -61,13 +61,15 @@ class CommonForm:
         self._inputs = [_Input(tensor) for tensor in inputs]
         self._outputs = [_Output(tensor) for tensor in outputs]
         self._names = [tensor.name for tensor in outputs]
+        self._name_colons = 1 + sum(tensor.name.count(":") for tensor in inputs)
         self._decode = _decoder(inputs).decode
         self._json, self._binary = (_template(name, version, outputs, part) for part in (_NUMBERS, _SIZE))
 
     def read(self, body: bytes, header_length: int | None) -> Asked:
         """The request in a body, of which so many bytes are JSON where not all are. Raises NotCommon."""
         try:
-            request = self._decode(body if header_length is None else body[:header_length])
+            text = body if header_length is None else body[:header_length]
+            request = self._decode(text)
             shape = request.inputs[0].shape
             rows, data = shape[0] if shape else 0, list[bytes | memoryview]()
             at = len(body) if header_length is None else header_length
@@ -80,9 +82,19 @@ class CommonForm:
                     at += size
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, struct.error, OverflowError):
             raise NotCommon from None
-        if at != len(body):
+        if at != len(body) or text.count(b":") != self._colons(request):
             raise NotCommon
-        return Asked(data, rows, request.id, self._wants_binary(request))
+        return Asked(data, rows, request.id or "", self._wants_binary(request))
+
+    def _colons(self, request: Any) -> int:
+        """Colons in the JSON of a request that gives each key once: it may give one twice where it has others."""
+        found: int = self._name_colons + (0 if request.id is msgspec.UNSET else 1 + request.id.count(":"))
+        for tensor in request.inputs:
+            found += 4 if tensor.parameters.binary_data_size is None else 5
+        if request.outputs:
+            found += 1 + sum(1 if one.parameters.binary_data is None else 3 for one in request.outputs)
+            found += sum(one.name.count(":") for one in request.outputs)
+        return found + (2 if request.parameters.binary_data_output else 0)
 
     def _wants_binary(self, request: Any) -> bool:
         """Whether all outputs are wanted as bytes. Raises NotCommon where some are, or not all are wanted in order."""
@@ -201,7 +213,8 @@ class _Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def _decoder(inputs: Sequence[TensorSpec]) -> msgspec.json.Decoder[Any]:
     """Reads a request with exactly these inputs."""
     every: Any = tuple[tuple(_input(_ELEMENTS[tensor.datatype][1]) for tensor in inputs)]  # type: ignore[misc]
-    fields: list[Any] = [("inputs", every), ("id", str, ""), ("outputs", tuple[_RequestOutput, ...], ())]
+    fields: list[Any] = [("inputs", every), ("id", str | msgspec.UnsetType, msgspec.UNSET)]
+    fields.append(("outputs", tuple[_RequestOutput, ...], ()))
     fields.append(("parameters", _Parameters, _Parameters()))
     return msgspec.json.Decoder(msgspec.defstruct("Request", fields, forbid_unknown_fields=True))
 

@@ -23,6 +23,8 @@ from bottega.serving.web import MAX_BODY, MAX_READ, Headers, Request, Response, 
 
 MAX_HEADERS = 64 << 10
 """Bytes of the request line and all headers."""
+LINGER_S = 1.0
+"""How long a refused client may take to read why."""
 _SHORT = (b"/infer", b"/predict")
 _END = b"\r\n\r\n"
 
@@ -42,6 +44,7 @@ class Connection(HttpToolsProtocol):
     """Since when the client has owed the rest of the head, or of the body; None while it owes nothing."""
     _owes_body = False
     _unread_since: float | None = None
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connects, and owes a request."""
@@ -57,7 +60,7 @@ class Connection(HttpToolsProtocol):
         elif now - self._unread_since > patience.unread_s:
             self.transport.abort()
         answered = self.cycle is None or self.cycle.response_complete
-        if self.transport.is_closing() or self.pipeline or not (answered or self._owes_body):
+        if self._refused or self.transport.is_closing() or self.pipeline or not (answered or self._owes_body):
             return  # it ends already, or an earlier request is being answered
         if self._awaits_since is None:
             if self._between and self.timeout_keep_alive_task is None:
@@ -87,8 +90,9 @@ class Connection(HttpToolsProtocol):
             short.size = len(short.body)
             self._ask(short)
             return
-        self._whole = data if self._between else b""
-        super().data_received(data)
+        if not self._refused:
+            self._whole = data if self._between else b""
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -217,8 +221,17 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "The request is no valid HTTP.")
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Answer what is not answered by the application, and end the connection."""
-        self.send(_Short(self, _Head("", [], keep_alive=False, route=None)), as_json({"error": reason}, status))
+        """Answer what is not answered by the application, and end the connection.
+
+        It ends a moment later, and what the client still sends is not read: closed at once, the connection would be
+        reset, and the client might never see the answer.
+        """
+        body = as_json({"error": reason}, status).body
+        self.transport.write(STATUS_LINE[status] + _REFUSAL % (len(body), body))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._refused, self._known, self._awaits_since = True, None, None
+        self.loop.call_later(LINGER_S, self.transport.close)
 
 
 class _Head:
@@ -275,6 +288,7 @@ class _Short:
         self.connection.send(self, response)
 
 
+_REFUSAL = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 _OK = STATUS_LINE[200] + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 
 

@@ -9,7 +9,7 @@ import grpc
 import msgspec
 
 from bottega import __version__
-from bottega.errors import BottegaError, Unavailable, Unsupported
+from bottega.errors import BottegaError, InvalidInput, Unavailable, Unsupported
 from bottega.serving import v2
 from bottega.serving.grpc_codec import decode_infer, encode_infer, parameters
 from bottega.serving.inference import counting, encoded, infer
@@ -60,7 +60,7 @@ class GrpcService:
             make = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
             serve = self._streamed if streams else self._answered(name, getattr(self, f"_{_snake(name)}"))
             handlers[name] = make(
-                serve, request_deserializer=given.FromString, response_serializer=answer.SerializeToString
+                serve, request_deserializer=_reader(given), response_serializer=answer.SerializeToString
             )
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
@@ -72,8 +72,10 @@ class GrpcService:
             try:
                 if self._guard and name not in _OPEN_CALLS:
                     caller = self._caller(context)
-                    if name not in _SERVER_CALLS:
+                    if name not in _SERVER_CALLS and request is not None:
                         caller.need(_model_of(name, request))
+                if request is None:
+                    raise InvalidInput(f"What was sent is no {name}Request.")
                 return await (call(request, trace) if name == "ModelInfer" else call(request))
             except BottegaError as error:
                 code, reason = _CODES.get(error.http_status, grpc.StatusCode.INTERNAL), str(error)[:2000]
@@ -101,6 +103,8 @@ class GrpcService:
             except Unauthorized as error:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         async for request in requests:
+            if request is None:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "What was sent is no ModelInferRequest.")
             try:
                 if caller is not None:
                     caller.need(request.model_name)
@@ -191,6 +195,19 @@ def open_grpc(service: GrpcService, host: str, port: int, shared: bool = False) 
             next_step="Choose another port with --grpc-port, or stop the process that uses it.",
         )
     return server, bound
+
+
+def _reader(given: Any) -> Callable[[bytes], Any]:
+    """Reads a message; None where it is none, which the call then refuses."""
+    from google.protobuf.message import DecodeError
+
+    def read(content: bytes) -> Any:
+        try:
+            return given.FromString(content)
+        except DecodeError:
+            return None
+
+    return read
 
 
 def _trace_of(context: Any) -> Trace:

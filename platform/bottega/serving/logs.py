@@ -56,6 +56,7 @@ def configure_logs(log_format: LogFormat = "text", level: LogLevel = "warning", 
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger(ACCESS).setLevel(logging.INFO if access else logging.CRITICAL)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each client that speaks no HTTP
     logging.captureWarnings(True)
 
 

@@ -15,6 +15,7 @@ from bottega.features.steps import Columns
 from bottega.schema import Field
 from bottega.serving.codec import json_reason
 from bottega.serving.explanation import Ages, Explanation
+from bottega.serving.repeats import count_colons, refuse_repeats
 
 MAX_ROWS = 10_000
 MAX_ID = 128
@@ -69,6 +70,7 @@ def decode_rows(body: bytes, plan: FeaturePlan, header_id: str = "") -> Rows:
         raise InvalidInput(
             f"The body is not a JSON object: {json_reason(error)}.", next_step=f"Send one with {_names(plan)}."
         ) from None
+    refuse_repeats(body, count_colons(value))
     single = "rows" not in value
     explain = False if single and _has(plan, EXPLAIN) else value.pop(EXPLAIN, False)
     if not isinstance(explain, bool):
