@@ -25,6 +25,7 @@ from bottega.cli.new import app as new
 from bottega.cli.newcomers import newcomers
 from bottega.cli.queue import app as queue
 from bottega.cli.registry import app as registry
+from bottega.cli.rides import app as rides
 from bottega.cli.search import search
 from bottega.cli.serve import predict, serve, studio
 from bottega.errors import BottegaError
@@ -48,6 +49,7 @@ app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("search")(search)
 app.command("newcomers")(newcomers)
+app.add_typer(rides, name="rides")
 app.command("batch")(batch)
 app.add_typer(queue, name="queue")
 app.add_typer(monitor, name="monitor")
