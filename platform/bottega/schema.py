@@ -22,6 +22,10 @@ NUMPY_OF: dict[str, np.dtype] = {
     "BYTES": np.dtype(np.object_),
 }
 
+_LIMITS = {
+    name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max)) for name, kind in NUMPY_OF.items() if kind.kind == "i"
+}
+
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     """One field of a request or an answer.
@@ -119,8 +123,8 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.datatype.startswith("INT"):
             if isinstance(value, float) and not value.is_integer():
                 raise InvalidInput(f"{self.name} is {value!r}; it must be a whole number.")
-            limits = np.iinfo(NUMPY_OF[self.datatype])
-            if not limits.min <= value <= limits.max:
+            lowest, highest = _LIMITS[self.datatype]
+            if not lowest <= value <= highest:
                 raise InvalidInput(f"{self.name} is {value!r}; it must fit {self.datatype}.")
             return int(value)
         if not math.isfinite(value):

@@ -10,7 +10,7 @@ import numpy as np
 from bottega.compile.recorded import check_recorded
 from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidInput, TooLarge
-from bottega.features.plan import FeaturePlan, check_request
+from bottega.features.plan import FeaturePlan
 from bottega.features.steps import Columns, External, ExternalRead, OnlineRead
 from bottega.features.tables import Tables
 from bottega.schema import NUMPY_OF, Field
@@ -18,6 +18,7 @@ from bottega.serving.batcher import WAITING_THREADS, Batcher
 from bottega.serving.explanation import Explainer
 from bottega.serving.metrics import Metrics, ModelMetrics
 from bottega.serving.protocol import ModelMetadata, TensorSpec
+from bottega.serving.row_form import RowForm
 from bottega.serving.rows import MAX_ROWS
 from bottega.serving.statistics import Statistics
 from bottega.times import from_epoch_us, parse_time, to_epoch_us
@@ -41,7 +42,7 @@ class Endpoint:
         self.metrics = metrics.model(usecase)
         self.raw_metrics = metrics.model(usecase + RAW_SUFFIX)
         self.statistics, self.raw_statistics = Statistics(), Statistics()
-        self.explainer = Explainer(self.plan)
+        self.explainer, self.row_form = Explainer(self.plan), RowForm(self.plan)
         timed = _Timed(artifact, self.explainer.columns, self.metrics, self.raw_metrics)
         waits = any(isinstance(step, External) for step in self.plan.steps)
         self.threads = WAITING_THREADS if waits else 0
@@ -83,12 +84,14 @@ class Endpoint:
 
     def check(self, columns: Columns) -> None:
         """Raise InvalidInput unless every row is one that the model can answer."""
-        check_request(self.plan, columns, self.artifact.tables)
+        self.artifact.check(columns)
         for field in self.plan.request:
             if field.is_time:
                 self._check_time(field, columns[field.name])
 
     def _check_time(self, field: Field, at_us: np.ndarray) -> None:
+        if len(at_us) == 1 and self.first_us <= at_us.item() < LAST_US:
+            return
         if int(at_us.min()) < self.first_us:
             raise InvalidInput(
                 f"{field.name} is before the data: its first moment is {from_epoch_us(self.first_us).isoformat()}.",

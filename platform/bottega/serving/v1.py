@@ -24,7 +24,8 @@ async def predict(traffic: Traffic, request: Request, log: PredictionLog) -> Res
     received_ns = perf_counter_ns()
     endpoint = traffic.champion
     stages = endpoint.metrics.stages
-    rows = decode_rows(request.body, endpoint.plan, request.trace.request_id)
+    header_id = request.trace.request_id
+    rows = endpoint.row_form.read(request.body, header_id) or decode_rows(request.body, endpoint.plan, header_id)
     endpoint.check(rows.columns)
     asked = request.asks(EXPLAIN) if request.query else None
     explain = rows.explain if asked is None else asked
