@@ -43,12 +43,12 @@ def test_every_session_has_events_in_order_and_known_restaurants(week: Sessions)
 
 def test_lists_are_of_others_and_do_what_the_critique_asks() -> None:
     guide = build_guide(SEED)
-    assert guide.lists.shape == (RESTAURANTS, len(ACTIONS), LIST)
-    own = np.arange(RESTAURANTS)[:, None, None]
+    assert guide.lists.shape[1:] == (RESTAURANTS, len(ACTIONS), LIST)
+    own = np.arange(RESTAURANTS)[None, :, None, None]
     assert not (guide.lists == own).any()
     price = guide.traits["price"]
     dear = np.flatnonzero(price == 3)
-    assert (price[guide.lists[dear, ACTIONS.index("cheaper")]] < 3).all()
+    assert (price[guide.lists[:, dear, ACTIONS.index("cheaper")]] < 3).all()
 
 
 def test_visitors_end_at_restaurants_that_they_like(week: Sessions) -> None:

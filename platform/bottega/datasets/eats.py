@@ -1,12 +1,12 @@
 """Saltmere's restaurants, the people who eat there, and their sessions in its guide: all invented, the truth known.
 
-A visitor starts from a restaurant that they know. The guide answers with a list of others like it, always the same; a
-visitor looks down the list, or criticises what they see ("cheaper", "livelier"), which leads to another list. They take
+A visitor starts from a restaurant that they know. The guide answers with a list of others like it, nearer to their part
+of the city, always the same; a visitor looks down the list, or criticises what they see ("cheaper", "livelier"), which
+leads to another list. They take
 a restaurant when it is good enough for them. Restaurants, visitors and each day are drawn from the seed alone.
 """
 
 import functools
-import tomllib
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from bottega.datasets.city import CITY_SEED, build_city
+from bottega.datasets.guide_labels import guide_labels, with_traits
 from bottega.datasets.incidents import local_midnight
 from bottega.datasets.names import zone_names
 from bottega.datasets.sessions import ACTIONS, Sessions
 from bottega.datasets.simulator import FIRST_DAY
 from bottega.progress import Progress, silent
-from bottega.settings import asset_folder
 from bottega.times import HOUR_US, to_epoch_us
 
 RESTAURANTS = 240
@@ -41,12 +41,12 @@ class Guide:
     """The restaurants as they truly are; row i is restaurant i."""
 
     table: pd.DataFrame
-    """restaurant_id, name, features: what everybody can read."""
+    """restaurant_id, name, features and their traits: what everybody can read."""
     cuisine: np.ndarray  # (restaurants,) int64: place in the list of cuisines
     zone: np.ndarray  # (restaurants,) int64: row of the city's zones
     traits: dict[str, np.ndarray]
     """price (0 to 3), quality, lively, creative (0 to 1): (restaurants,) float64 each."""
-    lists: np.ndarray  # (restaurants, actions, LIST) int64: what the guide shows after an action at a restaurant
+    lists: np.ndarray  # (boroughs, restaurants, actions, LIST) int64: what the guide shows after an action at one
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Visitors:
     """What people truly want; row i is visitor i."""
 
     utility: np.ndarray  # (visitors, restaurants) float32: how much they would like each restaurant
+    borough: np.ndarray  # (visitors,) int64: where they live
     wants: dict[str, np.ndarray]
     """The price, quality, liveliness and creativity that each likes best: (visitors,) float64."""
 
@@ -74,7 +75,9 @@ def build_guide(seed: int, restaurants: int = RESTAURANTS) -> Guide:
         "lively": rng.beta(1.5, 1.5, restaurants),
         "creative": rng.beta(1.5, 1.8, restaurants),
     }
-    lists = _lists(cuisine, city.points_km[zone], traits)
+    borough = _boroughs()
+    middles = np.stack([city.points_km[borough == one].mean(0) for one in range(borough.max() + 1)])
+    lists = _lists(cuisine, city.points_km[zone], middles, traits)
     return Guide(_readable(cuisine, traits, rng), cuisine, zone, traits, lists)
 
 
@@ -84,7 +87,8 @@ def build_visitors(seed: int, visitors: int = VISITORS) -> Visitors:
     guide = build_guide(seed)
     rng = np.random.default_rng([seed, 12])
     points_km = build_city(CITY_SEED).points_km
-    home = points_km[rng.integers(len(points_km), size=visitors)]
+    zone = rng.integers(len(points_km), size=visitors)
+    home = points_km[zone]
     taste = np.log(rng.dirichlet(np.full(len(_CUISINES), 0.5), visitors) + 0.02)  # (visitors, cuisines)
     wants = {
         "price": rng.choice([0.0, 1.0, 2.0, 3.0], visitors, p=[0.25, 0.4, 0.25, 0.1]),
@@ -96,7 +100,7 @@ def build_visitors(seed: int, visitors: int = VISITORS) -> Visitors:
     for name, weight in (("price", 0.7), ("quality", 2.5), ("lively", 2.0), ("creative", 1.5)):
         utility = utility - weight * np.abs(wants[name][:, None] - guide.traits[name][None])
     km = np.hypot(*(home[:, None] - points_km[guide.zone][None]).transpose(2, 0, 1))
-    return Visitors((utility - 0.08 * km).astype(np.float32), wants)
+    return Visitors((utility - 0.08 * km).astype(np.float32), _boroughs()[zone], wants)
 
 
 def simulate_sessions(seed: int, since: date, until: date, progress: Progress = silent) -> Sessions:
@@ -149,7 +153,7 @@ def _session(
     for _ in range(LONGEST):
         action = _critique(guide, people, visitor, item, rng)
         if action or place < 0 or place + 1 >= len(shown):
-            shown, place = guide.lists[item, action], -1
+            shown, place = guide.lists[people.borough[visitor], item, action], -1
         steps.append((item, action))
         place += 1
         item = int(shown[place])
@@ -170,13 +174,22 @@ def _critique(guide: Guide, people: Visitors, visitor: int, item: int, rng: np.r
     return int(np.argmax(gaps)) + 1 if max(gaps) > 0.25 else 0
 
 
-def _lists(cuisine: np.ndarray, points_km: np.ndarray, traits: dict[str, np.ndarray]) -> np.ndarray:
-    """For each restaurant and action the LIST most alike ones, of those that the critique asks for where there are."""
+def _boroughs() -> np.ndarray:
+    """The number of each zone's borough: (zones,) int64."""
+    return np.unique(build_city(CITY_SEED).zones["borough"].astype(str), return_inverse=True)[1]
+
+
+def _lists(
+    cuisine: np.ndarray, points_km: np.ndarray, middles_km: np.ndarray, traits: dict[str, np.ndarray]
+) -> np.ndarray:
+    """For each borough, restaurant and action the LIST most alike and nearest, of those that the critique asks for
+    where there are."""
     km = np.hypot(*(points_km[:, None] - points_km[None]).transpose(2, 0, 1))
     unlike = 1.5 * (cuisine[:, None] != cuisine[None]) + 0.1 * km
     for name, weight in (("price", 0.5), ("quality", 1.0), ("lively", 1.0), ("creative", 1.0)):
         unlike = unlike + weight * np.abs(traits[name][:, None] - traits[name][None])
     np.fill_diagonal(unlike, np.inf)
+    away = np.hypot(*(middles_km[:, None] - points_km[None]).transpose(2, 0, 1))  # (boroughs, restaurants)
     lists = []
     for action in ACTIONS:
         penalty = np.zeros_like(unlike)
@@ -184,15 +197,15 @@ def _lists(cuisine: np.ndarray, points_km: np.ndarray, traits: dict[str, np.ndar
             trait, sign = _BETTER[action]
             gain = sign * (traits[trait][None] - traits[trait][:, None])
             penalty = np.where(gain > 0.1, 0.0, 50.0)
-        lists.append(np.argsort(unlike + penalty, axis=1, kind="stable")[:, :LIST])
-    return np.stack(lists, axis=1)
+        lists.append([np.argsort(unlike + penalty + far, axis=1, kind="stable")[:, :LIST] for far in 0.2 * away])
+    return np.stack(lists).transpose(1, 2, 0, 3)
 
 
 def _readable(cuisine: np.ndarray, traits: dict[str, np.ndarray], rng: np.random.Generator) -> pd.DataFrame:
     """Names and labels: what the guide prints of each restaurant."""
-    labels = tomllib.loads((asset_folder("datasets") / "entree_chicago" / "labels.toml").read_text("utf-8"))
+    labels = guide_labels()
     streets = zone_names(len(cuisine), rng)
-    names = [f"{street.split()[0]} {rng.choice(labels['invented_names'])}" for street in streets]
+    names = [f"{street.split()[0]} {rng.choice(labels.invented_names)}" for street in streets]
     taken: dict[str, int] = {}
     for i, name in enumerate(names):
         taken[name] = taken.get(name, 0) + 1
@@ -200,14 +213,14 @@ def _readable(cuisine: np.ndarray, traits: dict[str, np.ndarray], rng: np.random
     quality = np.array(["Good Food", "Excellent Food", "Extraordinary Food"])
     features = []
     for i in range(len(cuisine)):
-        found = [_CUISINES[cuisine[i]], labels["prices"][int(traits["price"][i])]]
+        found = [_CUISINES[cuisine[i]], labels.prices[int(traits["price"][i])]]
         found.append(str(quality[np.searchsorted([0.5, 0.8], traits["quality"][i])]))
         found += ["Hip Place To Be"] if traits["lively"][i] > 0.65 else []
         found += ["Quiet for Conversation"] if traits["lively"][i] < 0.35 else []
         found += ["Creative"] if traits["creative"][i] > 0.65 else []
         found += ["Traditional"] if traits["creative"][i] < 0.35 else []
         features.append(found)
-    return pd.DataFrame({"restaurant_id": np.arange(len(cuisine)), "name": names, "features": features})
+    return with_traits(pd.DataFrame({"restaurant_id": np.arange(len(cuisine)), "name": names, "features": features}))
 
 
 def _shares(count: int) -> np.ndarray:

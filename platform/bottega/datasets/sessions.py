@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bottega.datasets.catalog import dataset
+from bottega.datasets.guide_labels import with_traits
 from bottega.datasets.relation import read_relation, table_file
 from bottega.datasets.rules import Verdict
 from bottega.datasets.spans import check_span, in_span
@@ -35,7 +36,8 @@ class Sessions:
     events: pd.DataFrame
     """session_id, step, restaurant_id int64, action int8 (place in ACTIONS); by session and step."""
     restaurants: pd.DataFrame
-    """restaurant_id int64 (0, 1, 2 and so on), name, features (lists of labels)."""
+    """restaurant_id int64 (0, 1, 2 and so on), name, features (lists of labels), and bottega.datasets.guide_labels'
+    TRAITS."""
     rejected: dict[str, int]
     """Refused rows by reason; those of sessions outside the span are not counted."""
 
@@ -104,7 +106,7 @@ def load_restaurants(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
             f"{folder}: the {len(found)} restaurants of {CITY!r} are not numbered 0, 1, 2 and so on.",
             next_step="Number them without gaps.",
         )
-    return found[["restaurant_id", "name", "features"]], verdict.counts()
+    return with_traits(found[["restaurant_id", "name", "features"]]), verdict.counts()
 
 
 def _among(values: pd.Series, known: np.ndarray | pd.Series) -> np.ndarray:

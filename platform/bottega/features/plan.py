@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput
+from bottega.features.diversify import Diversify
 from bottega.features.steps import (
     Bucket,
     Calendar,
@@ -23,13 +24,18 @@ from bottega.features.steps import (
     Stack,
     Step,
 )
+from bottega.features.suggested import Suggested
 from bottega.features.tables import Tables
+from bottega.features.top_k import Expected, TopK
 from bottega.schema import Field
 
-PLAN_VERSION = 3
-"""2 added external features, 3 columns of several numbers a row; a plan of an earlier version means what it did."""
+PLAN_VERSION = 4
+"""2 added external features, 3 columns of several numbers a row, 4 steps that rank and
+suggest; a plan of an earlier version means what it did."""
 
-AnyStep = Calendar | Lookup | Online | External | Function | Bucket | Stack | Model
+AnyStep = (
+    Calendar | Lookup | Online | External | Function | Bucket | Stack | Model | TopK | Expected | Diversify | Suggested
+)
 """The vocabulary."""
 
 

@@ -1,0 +1,1 @@
+"""Recommendations: which restaurants to suggest next."""
