@@ -39,6 +39,14 @@ def make_zones() -> pd.DataFrame:
     )
 
 
+def make_neighbours() -> pd.DataFrame:
+    """The zones of the grid that share a side; zone 12 has none."""
+    zone = np.arange(1, 12)
+    east, north = zone[(zone % 4 != 3) & (zone < 11)], zone[zone < 8]
+    pairs = np.concatenate([np.column_stack([east, east + 1]), np.column_stack([north, north + 4])])
+    return pd.DataFrame(pairs.astype(np.int32), columns=["zone_a", "zone_b"])
+
+
 def make_trips(rows: int, seed: int, slower: float = 1.0, start: pd.Timestamp = START) -> pd.DataFrame:
     """Trips over 12 days: log minutes = distance and hour, and noise of 0.2; `slower` multiplies every duration."""
     rng = np.random.default_rng(seed)
@@ -86,7 +94,7 @@ def zones() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def sources(zones: pd.DataFrame) -> Sources:
-    return {"trips": make_trips(6000, seed=1), "zones": zones}
+    return {"trips": make_trips(6000, seed=1), "zones": zones, "neighbours": make_neighbours()}
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,10 @@ from bottega.training.encoding import (
     Grid,
     PairEncoding,
     Pairs,
-    encode_out_of_fold,
     fit_encoding,
 )
 
-SETTINGS = PairEncoding("pairs", ("a", "b"), "km", smoothing=4.0, id_smoothing=1.0, curve_bins=40, sweeps=30, folds=5)
+SETTINGS = PairEncoding("pairs", ("a", "b"), "km", smoothing=4.0, id_smoothing=1.0, curve_bins=40, sweeps=30)
 
 
 def some_pairs(rows=4000, seed=0):
@@ -50,27 +49,6 @@ def test_the_mean_is_a_weighted_mean_of_rows_and_prior():
     for key in range(36):
         own = pairs.log_label[pairs.first * 6 + pairs.second == key]
         assert found[key] == pytest.approx((own.sum() + 4.0 * prior[key]) / (len(own) + 4.0))
-
-
-def test_out_of_fold_never_uses_the_rows_own_label():
-    pairs, grid = some_pairs(500), grid_of_six()
-    before = encode_out_of_fold(pairs, grid, SETTINGS, seed=1)
-    changed = pairs.log_label.copy()
-    changed[17] += 50.0
-    after = encode_out_of_fold(Pairs(pairs.first, pairs.second, pairs.covariate, changed), grid, SETTINGS, seed=1)
-    assert after[LOG_MEAN][17] == before[LOG_MEAN][17]
-    assert (after[LOG_MEAN] != before[LOG_MEAN]).any()
-
-
-def test_out_of_fold_on_pure_noise_predicts_nothing():
-    rng = np.random.default_rng(0)
-    pairs = Pairs(rng.integers(0, 60, 1500), rng.integers(0, 60, 1500), np.full(1500, np.nan), rng.normal(0, 1, 1500))
-    grid = Grid((60, 60), np.full(3600, np.nan))
-    loose = PairEncoding("p", ("a", "b"), "km", smoothing=0.1, id_smoothing=1e9, folds=5)
-    inside = fit_encoding(pairs, grid, loose).read([pairs.first, pairs.second], [LOG_MEAN])[0]
-    outside = encode_out_of_fold(pairs, grid, loose, seed=0)[LOG_MEAN]
-    assert np.corrcoef(inside, pairs.log_label)[0, 1] > 0.8
-    assert abs(np.corrcoef(outside, pairs.log_label)[0, 1]) < 0.1
 
 
 def test_an_unknown_covariate_has_its_own_level():

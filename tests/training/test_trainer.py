@@ -95,9 +95,9 @@ def with_recorded_error(package, mae):
     return dataclasses.replace(package, info=info)
 
 
-def test_too_few_rows_are_refused(recipe, trips, zones, span):
+def test_too_few_rows_are_refused(recipe, trips, sources, span):
     with pytest.raises(InvalidInput, match="500 are the least"):
-        train("eta", recipe, {"trips": trips(700, 0), "zones": zones}, *span, Origin("v", "f"))
+        train("eta", recipe, dict(sources) | {"trips": trips(700, 0)}, *span, Origin("v", "f"))
 
 
 def test_quick_takes_fewer_rounds(run, recipe):

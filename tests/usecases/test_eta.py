@@ -69,7 +69,7 @@ def test_slices_follow_the_zone_table(sources):
 @pytest.mark.skipif(not os.environ.get("BOTTEGA_DATA"), reason="needs real trips: set BOTTEGA_DATA")
 def test_a_month_of_real_trips_is_learned_as_well_as_it_can_be(tmp_path):
     from bottega.datasets.trips import load_trips
-    from bottega.datasets.zones import load_zones
+    from bottega.datasets.zones import load_adjacency, load_zones
     from bottega.settings import Settings
     from bottega.times import parse_time, to_epoch_us
     from bottega.training.evaluate import evaluate_package
@@ -84,7 +84,8 @@ def test_a_month_of_real_trips_is_learned_as_well_as_it_can_be(tmp_path):
     )
     workspace = Workspace.open(tmp_path / "w")
     trips = load_trips(folder / "tlc_green_trips", workspace, Settings(), january, march).table
-    sources = {"trips": trips, "zones": load_zones(folder / "taxi_zones")}
+    neighbours = pd.DataFrame(load_adjacency(folder / "taxi_zones"), columns=["zone_a", "zone_b"])
+    sources = {"trips": trips, "zones": load_zones(folder / "taxi_zones"), "neighbours": neighbours}
     recipe = find("eta").recipe
     span = to_epoch_us(january), to_epoch_us(february)
     outcome = fit_models("eta", recipe, sources, *span, Origin("tlc_green_trips", "f"))

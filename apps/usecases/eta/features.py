@@ -31,7 +31,8 @@ zone_traffic = FeatureView(
 
 views = (zones, zone_traffic)
 
-calendar = Calendar("at", CITY_TIMEZONE, {"hour": "hour", "weekday": "weekday", "minute_of_day": "minute_of_day"})
+moments = ("hour", "weekday", "minute_of_day", "hour_of_week")
+calendar = Calendar("at", CITY_TIMEZONE, {part: part for part in moments})
 
 references = {
     "pu_lat": "zones:lat@pu_zone",

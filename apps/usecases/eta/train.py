@@ -11,12 +11,16 @@ from bottega.times import local_us
 from bottega.training.encoding import LOG_MEAN, LOG_ROWS, LOG_SPREAD, PairEncoding
 from bottega.training.interval import IntervalSettings
 from bottega.training.recipe import ModelSpec, Target
+from bottega.training.router import HOPS, KM, LOG_HOUR, MINUTES, Router
 from bottega.training.settings import BoostingSettings, NetworkSettings
 from usecases.eta.features import CITY_TIMEZONE
 
 target = Target("duration_min", "min", answer="eta_min", low="low_min", high="high_min")
 
-encoding = PairEncoding("pairs", keys=("pu_zone", "do_zone"), covariate="great_circle_km")
+pair = ("pu_zone", "do_zone")
+router = Router("routes", "route_hours", keys=pair, hour="hour_of_week")
+routed = {"route_min": MINUTES, "route_km": KM, "route_hops": HOPS, "hour_log": LOG_HOUR}
+encoding = PairEncoding("pairs", keys=pair, covariate="route_min")
 encoded = {"pair_log": LOG_MEAN, "pair_log_rows": LOG_ROWS, "pair_log_spread": LOG_SPREAD}
 
 bands = (
@@ -37,6 +41,10 @@ inputs = (
     "great_circle_km",
     "north",
     "east",
+    "route_min",
+    "route_km",
+    "route_hops",
+    "hour_log",
     "hour",
     "weekday",
     "minute_of_day",

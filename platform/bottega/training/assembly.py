@@ -1,23 +1,21 @@
 """Assembly: from examples to model inputs, from a fitted model to a package."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from bottega.datasets.reading import Sources
-from bottega.features.plan import FeaturePlan, needed, run_steps
-from bottega.features.static import StaticView
-from bottega.features.steps import Columns, Function, Lookup, Parts
+from bottega.features.plan import FeaturePlan, run_steps
+from bottega.features.steps import Function, Lookup, Parts
 from bottega.features.tables import Table, Tables
 from bottega.progress import Progress, silent
-from bottega.training.baseline import fit_baseline
 from bottega.training.boosting import fit_boosting
-from bottega.training.encoding import Grid, Pairs, encode_out_of_fold, fit_encoding
 from bottega.training.evaluate import BASELINE_TABLE
 from bottega.training.examples import Examples
 from bottega.training.fitted import Fitted, Rows
 from bottega.training.interval import fit_interval
+from bottega.training.learned import Learned, Teacher, no_model
 from bottega.training.network import fit_network
 from bottega.training.package import ModelPackage, PackageInfo, Trained
 from bottega.training.recipe import ModelSpec
@@ -31,74 +29,38 @@ SAMPLES = 512
 
 @dataclass(frozen=True)
 class Bench:
-    """What every step of one training run shares: the recipe, its static tables, the effort."""
+    """What every step of one training run shares: the recipe, the teacher of its tables, the effort."""
 
     recipe: ResidualRecipe
-    statics: Tables
+    teacher: Teacher
     effort: Effort
     progress: Progress = silent
 
     @classmethod
     def set_up(cls, recipe: ResidualRecipe, sources: Sources, effort: Effort, progress: Progress = silent) -> "Bench":
-        """A bench with the static views' tables."""
-        statics = {v.name: v.table(sources[v.source]) for v in recipe.views if isinstance(v, StaticView)}
-        return cls(recipe, statics, effort, progress)
+        """A bench for the sources' places and neighbours."""
+        return cls(recipe, Teacher.of(recipe, sources), effort, progress)
 
-    def columns(
-        self, wanted: Sequence[str], request: Columns, tables: Tables, given: Mapping[str, np.ndarray]
-    ) -> Columns:
-        """The wanted columns before the model, computed as the server computes them."""
-        functions = {function.name: function for function in self.recipe.functions}
-        parts = Parts(tables, functions, no_online_store, _no_model)
-        return run_steps(needed(self.recipe.before(), wanted), request, parts, given)
-
-    def grid(self) -> Grid:
-        """Every pair of ids that the encoding covers, with its covariate."""
-        first, second = self.recipe.encoding.keys
-        known_in = {field.name: field.known_in for field in self.recipe.request}
-        sizes = (len(self.statics[known_in[first]].known), len(self.statics[known_in[second]].known))
-        ids = np.divmod(np.arange(sizes[0] * sizes[1]), sizes[1])
-        covariate = self.recipe.encoding.covariate
-        ready = self.columns([covariate], dict(zip((first, second), ids, strict=True)), self.statics, {})
-        return Grid(sizes, ready[covariate])
-
-    def pairs(self, examples: Examples) -> Pairs:
-        """The examples as the encoding wants them."""
-        first, second = self.recipe.encoding.keys
-        covariate = self.recipe.encoding.covariate
-        ready = self.columns([covariate], examples.request, self.statics, examples.given)
-        return Pairs(examples.request[first], examples.request[second], ready[covariate], np.log(examples.label))
-
-    def learn_tables(self, examples: Examples) -> Tables:
-        """The static tables, and the encoding and the baseline learned from the examples."""
-        grid = self.grid()
-        keys = [examples.request[key] for key in self.recipe.encoding.keys]
-        return self.statics | {
-            self.recipe.encoding.table: fit_encoding(self.pairs(examples), grid, self.recipe.encoding),
-            BASELINE_TABLE: fit_baseline(keys, examples.label, grid.sizes),
-        }
-
-    def out_of_fold(self, examples: Examples) -> Columns:
-        """The encoding's columns of the examples that it is learned from."""
-        encoded = encode_out_of_fold(self.pairs(examples), self.grid(), self.recipe.encoding, self.effort.seed)
-        return self.recipe.encoded_as(encoded)
+    def teach(self, examples: Examples) -> Learned:
+        """The tables that the examples teach."""
+        return self.teacher.teach(examples, self.effort.seed)
 
     def rows(
-        self, spec: ModelSpec, examples: Examples, tables: Tables, encoded: Mapping[str, np.ndarray] | None = None
+        self, spec: ModelSpec, examples: Examples, tables: Tables, own: Mapping[str, np.ndarray] | None = None
     ) -> Rows:
-        """Rows to learn from or to predict; `encoded` replaces the encoding's columns."""
+        """Rows to learn from or to predict; `own` replaces the learned tables' columns."""
         base = self.recipe.base()
-        given = examples.given | dict(encoded or {})
-        ready = self.columns([*spec.inputs, base], examples.request, tables, given)
+        given = examples.given | dict(own or {})
+        ready = self.teacher.columns([*spec.inputs, base], examples.request, tables, given)
         features = np.stack([ready[name] for name in spec.inputs], axis=1).astype(np.float32)  # (rows, features)
         return Rows(features, ready[base], examples.label)
 
     def fit(
-        self, spec: ModelSpec, examples: Examples, tables: Tables, tune: Examples | None, length: int | None = None
+        self, spec: ModelSpec, examples: Examples, learned: Learned, tune: Examples | None, length: int | None = None
     ) -> Fitted:
-        """Fit a model, with the encoding of its own rows out of fold; without `tune` for `length` rounds or epochs."""
-        rows = self.rows(spec, examples, tables, self.out_of_fold(examples))
-        watched = None if tune is None else self.rows(spec, tune, tables)
+        """Fit a model to the examples that taught the tables; without `tune` for `length` rounds or epochs."""
+        rows = self.rows(spec, examples, learned.tables, learned.own)
+        watched = None if tune is None else self.rows(spec, tune, learned.tables)
         effort, settings = self.effort, spec.settings.quick() if self.effort.quick else spec.settings
         options = {"seed": effort.seed, "threads": effort.threads, "length": length, "progress": self.progress}
         if isinstance(settings, BoostingSettings):
@@ -111,8 +73,8 @@ class Bench:
         predict = model_function(spec.kind, fitted.model, self.effort.threads)
         left = rows.residual - predict(rows.features)[:, 0]
         bands = self.recipe.bands
-        ready = self.columns([band.input for band in bands], examples.request, tables, examples.given)
-        ready = run_steps(bands, ready, Parts({}, {}, no_online_store, _no_model))
+        ready = self.teacher.columns([band.input for band in bands], examples.request, tables, examples.given)
+        ready = run_steps(bands, ready, Parts({}, {}, no_online_store, no_model))
         sizes = (len(bands[0].edges) + 1, len(bands[1].edges) + 1)
         return fit_interval([ready[band.output] for band in bands], left, sizes, self.recipe.interval)
 
@@ -154,7 +116,3 @@ class Bench:
 def _used_tables(plan: FeaturePlan) -> set[str]:
     looked_up = {step.table for step in plan.steps if isinstance(step, Lookup)}
     return looked_up | {field.known_in for field in plan.request if field.known_in} | {BASELINE_TABLE}
-
-
-def _no_model(features: np.ndarray) -> np.ndarray:
-    raise AssertionError("steps before the model do not run it")

@@ -2,11 +2,9 @@
 
 The estimate of a pair is its mean log label, drawn towards a prior by the rows that it lacks. The prior is additive: an
 overall level, an effect of each id, and a curve of one covariate (the distance), so that a pair that was never seen
-still gets a sensible value. In training each row is encoded by the other folds only: otherwise a rare pair's
-encoding would be its own label, and the model would trust it.
+still gets a sensible value.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +33,6 @@ class PairEncoding:
     id_smoothing: float = 20.0
     curve_bins: int = 40
     sweeps: int = 3
-    folds: int = 10
 
 
 @dataclass(frozen=True)
@@ -72,18 +69,6 @@ def fit_encoding(pairs: Pairs, grid: Grid, settings: PairEncoding) -> Table:
     variance = (squares + settings.smoothing * _PRIOR_SPREAD**2) / (rows + settings.smoothing)
     columns = {LOG_MEAN: mean, LOG_ROWS: np.log1p(rows), LOG_SPREAD: np.sqrt(variance)}
     return Table.from_keys(np.divmod(np.arange(size), grid.sizes[1]), columns, sizes=grid.sizes)
-
-
-def encode_out_of_fold(pairs: Pairs, grid: Grid, settings: PairEncoding, seed: int) -> Mapping[str, np.ndarray]:
-    """Each row's encoding, fitted without the row's own fold: (rows,) float64 a column."""
-    fold = np.random.default_rng(seed).integers(0, settings.folds, len(pairs.first))
-    names = [LOG_MEAN, LOG_ROWS, LOG_SPREAD]
-    encoded = np.empty((len(names), len(fold)))
-    for held in range(settings.folds):
-        inside = fold == held
-        table = fit_encoding(pairs.where(~inside), grid, settings)
-        encoded[:, inside] = table.read([pairs.first[inside], pairs.second[inside]], names)
-    return dict(zip(names, encoded, strict=True))
 
 
 def _prior(pairs: Pairs, grid: Grid, settings: PairEncoding) -> np.ndarray:

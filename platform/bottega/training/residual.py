@@ -22,6 +22,7 @@ from bottega.training.encoding import LOG_MEAN, LOG_ROWS, LOG_SPREAD, PairEncodi
 from bottega.training.interval import IntervalSettings
 from bottega.training.package import ModelPackage
 from bottega.training.recipe import ModelSpec, Target
+from bottega.training.router import HOPS, KM, LOG_HOUR, MINUTES, Router
 from bottega.training.settings import Effort
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ RESIDUAL = "residual"
 class ResidualRecipe:
     """Everything that training needs to know of such a use case; it is a `bottega.training.recipe.Recipe`.
 
-    `references` are {column: "view:feature@key"}; `functions` are computed from request, calendar and view columns;
-    `encoding` adds its table's columns `base`, `base_rows`, `base_spread` (names of your choice). After the model's
-    `residual`, `bands` cut columns into the interval's bands and `answers` compute the answer fields. `labels` maps the
-    sources to a table of request columns, `requested_at`, the label and `label_at` (when it became known); `slices`
-    names each label row's group, for evaluation.
+    `references` are {column: "view:feature@key"}; `functions` are computed from request, calendar, view and routed
+    columns. `router` and `encoding` learn tables, `routed` and `encoded` are {column: what it looks up in them}. After
+    the model's `residual`, `bands` cut columns into the interval's bands and `answers` compute the answer fields.
+    `labels` maps the sources to a table of request columns, `requested_at`, the label and `label_at` (when it became
+    known); `slices` names each label row's group, for evaluation.
     """
 
     request: tuple[Field, ...]
@@ -51,6 +52,8 @@ class ResidualRecipe:
     views: tuple[View, ...]
     references: Mapping[str, str]
     functions: tuple[OnRequest, ...]
+    router: Router
+    routed: Mapping[str, str]
     encoding: PairEncoding
     encoded: Mapping[str, str]
     bands: tuple[Bucket, ...]
@@ -64,10 +67,20 @@ class ResidualRecipe:
         """Every step that can make a model input."""
         reads = reference_steps(self.references, self.views, at=self.calendar.input)
         encoding = Lookup(self.encoding.table, self.encoding.keys, dict(self.encoded))
-        ready = {field.name for field in self.request}
-        for step in (self.calendar, *reads, encoding):
-            ready.update(step.makes())
-        return (self.calendar, *reads, *function_steps(self.functions, ready), encoding)
+        first = (self.calendar, *reads, *self._routes(), encoding)
+        ready = {field.name for field in self.request}.union(*(step.makes() for step in first))
+        return (*first[:-1], *function_steps(self.functions, ready), encoding)
+
+    def _routes(self) -> tuple[Lookup, ...]:
+        of_hour = {column: source for column, source in self.routed.items() if source == LOG_HOUR}
+        of_pair = {column: source for column, source in self.routed.items() if source != LOG_HOUR}
+        by_pair = Lookup(self.router.table, self.router.keys, of_pair)
+        by_hour = Lookup(self.router.hours, (self.router.hour,), of_hour)
+        return tuple(step for step in (by_pair, by_hour) if step.outputs)
+
+    def learned(self) -> tuple[str, ...]:
+        """The columns that come from learned tables."""
+        return (*self.routed, *self.encoded)
 
     def after(self) -> tuple[AnyStep, ...]:
         """The steps from the model's residual to the answer."""
@@ -91,10 +104,6 @@ class ResidualRecipe:
     def base(self) -> str:
         """The column that the model's residual is added to."""
         return next(column for column, source in self.encoded.items() if source == LOG_MEAN)
-
-    def encoded_as(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Encoding columns by the names that the plan gives them."""
-        return {column: values[source] for column, source in self.encoded.items()}
 
     def train(
         self,
@@ -127,6 +136,11 @@ class ResidualRecipe:
         return evaluate_package(package, self, make_examples(self, sources, since_us, until_us, progress))
 
     def __post_init__(self) -> None:
+        if unrouted := set(self.routed.values()) - {MINUTES, KM, HOPS, LOG_HOUR}:
+            raise InvalidInput(
+                f"The router gives no {', '.join(sorted(unrouted))}.",
+                next_step=f"It has {MINUTES}, {KM}, {HOPS} and {LOG_HOUR}.",
+            )
         unknown = set(self.encoded.values()) - {LOG_MEAN, LOG_ROWS, LOG_SPREAD}
         if unknown or LOG_MEAN not in self.encoded.values():
             raise InvalidInput(

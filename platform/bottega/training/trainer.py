@@ -14,6 +14,7 @@ from bottega.training.assembly import Bench
 from bottega.training.evaluate import Evaluation, predict_examples, score
 from bottega.training.examples import Examples, make_examples
 from bottega.training.gate import Gate, decide, find_rival
+from bottega.training.learned import Learned
 from bottega.training.outcome import Candidate, Origin, Outcome
 from bottega.training.package import ModelPackage, Trained
 from bottega.training.recipe import ModelSpec
@@ -49,11 +50,11 @@ def train(
     fit, tune, held = (examples.where(part == i) for i in range(3))
     _check_rows({"fitting": fit, "stopping": tune, "the promotion gate": held})
     judged = (_trained(origin, since_us, split.gate_us, len(fit) + len(tune)), origin.git_commit)
-    tables = bench.learn_tables(fit)
-    candidates = [_judge(bench, usecase, spec, tables, (fit, tune, held), *judged) for spec in recipe.models]
+    learned = bench.teach(fit)
+    candidates = [_judge(bench, usecase, spec, learned, (fit, tune, held), *judged) for spec in recipe.models]
     chosen = min(candidates, key=lambda candidate: candidate.loss)
     known = examples.where(part >= 0)
-    package = _learn_again(bench, chosen, tables, known, known.where(part[part >= 0] > 0), origin, split)
+    package = _learn_again(bench, chosen, learned.tables, known, known.where(part[part >= 0] > 0), origin, split)
     rival = None if champion is None else find_rival(champion, package.info.trained, recipe, held)
     decision = decide(gate or Gate(), recipe.target.unit, chosen.held_back, rival)
     own = predict_examples(package, recipe, known, bench.effort.threads).assign(**known.request)
@@ -80,15 +81,15 @@ def _judge(
     bench: Bench,
     usecase: str,
     spec: ModelSpec,
-    tables: Tables,
+    learned: Learned,
     parts: tuple[Examples, Examples, Examples],
     trained: Trained,
     git_commit: str,
 ) -> Candidate:
     """Learn from the first part, stop and take the interval by the second, evaluate on the third."""
     fit, tune, held = parts
-    fitted = bench.fit(spec, fit, tables, tune)
-    full = tables | {bench.recipe.interval.table: bench.limits(spec, fitted, tables, tune)}
+    fitted = bench.fit(spec, fit, learned, tune)
+    full = learned.tables | {bench.recipe.interval.table: bench.limits(spec, fitted, learned.tables, tune)}
     package = bench.package(usecase, spec, fitted, full, trained, {}, git_commit, held)
     answers = predict_examples(package, bench.recipe, held, bench.effort.threads)
     evaluation = score(answers, bench.recipe.target.unit, held.slices)
@@ -102,11 +103,11 @@ def _learn_again(
     """The chosen model from all examples; its interval from the `later` ones, which it was judged without."""
     spec = next(spec for spec in bench.recipe.models if spec.name == chosen.name)
     limits = bench.limits(spec, chosen.fitted, tables, later)
-    whole = bench.learn_tables(examples)
+    whole = bench.teach(examples)
     fitted = bench.fit(spec, examples, whole, None, chosen.fitted.length)
     info = chosen.package.info
     trained = _trained(origin, split.since_us, split.until_us, len(examples))
-    full = whole | {bench.recipe.interval.table: limits}
+    full = whole.tables | {bench.recipe.interval.table: limits}
     return bench.package(info.usecase, spec, fitted, full, trained, info.metrics, origin.git_commit, later)
 
 
