@@ -26,15 +26,28 @@ from bottega.features.steps import (
 )
 from bottega.features.suggested import Suggested
 from bottega.features.tables import Tables
+from bottega.features.text import Text
 from bottega.features.top_k import Expected, TopK
 from bottega.schema import Field
 
 PLAN_VERSION = 4
-"""2 added external features, 3 columns of several numbers a row, 4 steps that rank and
-suggest; a plan of an earlier version means what it did."""
+"""2 added external features, 3 columns of several numbers a row, 4 steps that rank,
+suggest and say why; a plan of an earlier version means what it did."""
 
 AnyStep = (
-    Calendar | Lookup | Online | External | Function | Bucket | Stack | Model | TopK | Expected | Diversify | Suggested
+    Calendar
+    | Lookup
+    | Online
+    | External
+    | Function
+    | Bucket
+    | Stack
+    | Model
+    | TopK
+    | Expected
+    | Diversify
+    | Suggested
+    | Text
 )
 """The vocabulary."""
 

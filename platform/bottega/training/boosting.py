@@ -51,7 +51,7 @@ def fit_boosting(
         early_stopping_rounds=None if tune is None else settings.patience,
         evals_result=history,
         verbose_eval=False,
-        callbacks=[_Report(progress, rounds)],
+        callbacks=[Reporting(progress, TASK, rounds)],
     )
     best = rounds if tune is None else booster.best_iteration + 1
     curves = {f"{part}_{name}": tuple(v) for part, values in history.items() for name, v in values.items()}
@@ -63,12 +63,12 @@ def _matrix(rows: Rows) -> xgboost.DMatrix:
     return xgboost.DMatrix(rows.features, rows.residual.astype(np.float32), weight=rows.weight.astype(np.float32))
 
 
-class _Report(xgboost.callback.TrainingCallback):
+class Reporting(xgboost.callback.TrainingCallback):
     """Reports each round."""
 
-    def __init__(self, progress: Progress, rounds: int) -> None:
-        self.progress, self.rounds = progress, rounds
+    def __init__(self, progress: Progress, task: str, rounds: int) -> None:
+        self.progress, self.task, self.rounds = progress, task, rounds
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        self.progress(TASK, epoch + 1, self.rounds)
+        self.progress(self.task, epoch + 1, self.rounds)
         return False

@@ -58,6 +58,44 @@ class BoostingSettings:
 
 
 @dataclass(frozen=True)
+class CountSettings:
+    """A booster of counts, by Poisson's likelihood; `patience` is in rounds, `min_child_weight` in expected counts."""
+
+    kind: ClassVar[Kind] = "trees"
+    rounds: int = 600
+    patience: int = 40
+    depth: int = 5
+    learning_rate: float = 0.05
+    l2: float = 10.0
+    min_child_weight: float = 50.0
+    row_share: float = 0.7
+    column_share: float = 0.5
+
+    def quick(self) -> "CountSettings":
+        """The same, learned in fewer and larger steps."""
+        return dataclasses.replace(self, rounds=max(1, self.rounds // 3), learning_rate=self.learning_rate * 2)
+
+
+@dataclass(frozen=True)
+class CountNetworkSettings:
+    """A small network of counts, by Poisson's likelihood; `ids` names the input column that holds an id."""
+
+    kind: ClassVar[Kind] = "network"
+    ids: tuple[str, ...]
+    width: int = 8
+    hidden: int = 64
+    dropout: float = 0.1
+    epochs: int = 6
+    batch: int = 1024
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-3
+
+    def quick(self) -> "CountNetworkSettings":
+        """The same with fewer epochs."""
+        return dataclasses.replace(self, epochs=max(1, self.epochs // 2))
+
+
+@dataclass(frozen=True)
 class NetworkSettings:
     """Sizes and training of the network.
 

@@ -1,0 +1,67 @@
+"""The pricing endpoint: what is asked, what is answered, and how forecasts become a price with a reason."""
+
+from typing import Any
+
+from bottega.features import OnRequest, on_request
+from bottega.features.text import Text
+from bottega.market.policies import surge
+from bottega.schema import Field
+from usecases.pricing.features import CITY_TIMEZONE
+
+SLOPE, TIGHTNESS, CAP = 0.7, 0.9, 2.5
+"""As tuned in the simulated market (`bottega market compare`), rounded to the gentler side."""
+HOUR_US = 3_600_000_000.0
+
+REQUEST = (
+    Field("zone", "INT32", description="Zone of the pickup: a number of the zone table", known_in="zones"),
+    Field("at", "INT64", description="The moment of asking", is_time=True),
+)
+ANSWER = (
+    Field("multiplier", "FP64", description="Price over the ordinary price: never below 1, never above the cap"),
+    Field(
+        "confidence", "FP64", description="How sure the forecasts are that requests exceed cars, or that they do not"
+    ),
+    Field("requests", "FP64", unit="trips", description="Pickups of this hour: as likely fewer as more"),
+    Field("requests_low", "FP64", unit="trips", description="Nine of ten such hours have at least this ..."),
+    Field("requests_high", "FP64", unit="trips", description="... and nine of ten at most this"),
+    Field("cars", "FP64", unit="cars", description="Cars that become free there in this hour: expected drop-offs"),
+    Field("reason", "BYTES", description="Why the price is what it is"),
+    Field("expires_at", "INT64", description="When the forecasts, and with them the price, end", is_time=True),
+)
+
+
+@on_request(outputs=("multiplier", "cars"))
+def price(xp: Any, requests_mean: Any, cars_mean: Any) -> Any:
+    """The market's rule on the forecasts, at least one car."""
+    return surge(xp, requests_mean, cars_mean, SLOPE, TIGHTNESS, CAP), 1.0 * cars_mean
+
+
+@on_request
+def confidence(xp: Any, requests_mean: Any, cars_mean: Any, multiplier: Any) -> Any:
+    """Chance that more ask than cars come, where the price is raised, else that no more do; both nearly normal.
+
+    The counts scatter by a tenth of their square more than Poisson's. A logistic curve stands in for the normal one.
+    """
+    spread = requests_mean + cars_mean + 0.1 * (requests_mean * requests_mean + cars_mean * cars_mean)
+    more = 1.0 / (1.0 + xp.exp(-1.702 * (requests_mean - cars_mean) / xp.sqrt(spread + 0.01)))
+    return xp.where(multiplier > 1.0, more, 1.0 - more)
+
+
+@on_request
+def expires_at(xp: Any, at: Any) -> Any:
+    """The end of the hour."""
+    return (xp.floor(at / HOUR_US) + 1.0) * HOUR_US
+
+
+answers: tuple[OnRequest, ...] = (price, confidence, expires_at)
+
+texts = (
+    Text(
+        "{requests_mean:.0f} requests for {cars:.0f} cars in the hour until {expires_at:%H:%M}",
+        "reason",
+        times=("expires_at",),
+        timezone=CITY_TIMEZONE,
+    ),
+)
+
+quantiles = {"requests_low": 0.1, "requests": 0.5, "requests_high": 0.9}
