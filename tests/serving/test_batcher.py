@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from bottega.errors import InvalidInput
 from bottega.features.steps import Columns
 from bottega.serving.batcher import Batcher, QueueFull
 
@@ -157,3 +158,25 @@ def test_more_rows_than_may_wait_are_refused_and_room_comes_back() -> None:
         await batcher.submit({"x": np.ones(9)}, 9)  # one large request alone is no queue
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_row_that_is_refused_spoils_its_own_request_only(threads: int) -> None:
+    batches: list[int] = []
+
+    def run(columns: Columns) -> Columns:
+        batches.append(len(columns["x"]))
+        if (columns["x"] < 0).any():
+            raise InvalidInput("x is negative.")
+        return {"y": columns["x"] ** 2}
+
+    async def ask() -> list[Columns | BaseException]:
+        batcher = Batcher(run, ignore, threads=threads)
+        waiting = [batcher.submit({"x": np.array(values)}, len(values)) for values in ([1], [2, -3], [4])]
+        return list(await asyncio.gather(*waiting, return_exceptions=True))
+
+    first, refused, last = asyncio.run(ask())
+    assert isinstance(first, dict) and first["y"].tolist() == [1]
+    assert isinstance(refused, InvalidInput) and str(refused) == "x is negative."
+    assert isinstance(last, dict) and last["y"].tolist() == [16]
+    assert batches == [4, 1, 2, 1]

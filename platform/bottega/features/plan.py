@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 
 from bottega.errors import InvalidInput
+from bottega.features.decide_step import Decide
 from bottega.features.diversify import Diversify
+from bottega.features.picture_step import Picture
 from bottega.features.steps import (
     Bucket,
     Calendar,
@@ -31,8 +33,8 @@ from bottega.features.top_k import Expected, TopK
 from bottega.schema import Field
 
 PLAN_VERSION = 4
-"""2 added external features, 3 columns of several numbers a row, 4 steps that rank,
-suggest and say why; a plan of an earlier version means what it did."""
+"""2 added external features, 3 columns of several numbers a row, 4 steps that rank, suggest, say why, decode pictures and
+decide; a plan of an earlier version means what it did."""
 
 AnyStep = (
     Calendar
@@ -48,6 +50,8 @@ AnyStep = (
     | Diversify
     | Suggested
     | Text
+    | Picture
+    | Decide
 )
 """The vocabulary."""
 

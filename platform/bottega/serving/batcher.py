@@ -4,6 +4,7 @@ There is no window to wait for: an idle server answers one row at once, a busy o
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from bottega.errors import Unavailable
+from bottega.errors import InvalidInput, Unavailable
 from bottega.features.steps import Columns
 
 WAITING_THREADS = 32
@@ -39,6 +40,8 @@ class Batcher:
     same number of rows; with `max_rows` 0 requests are never joined. It runs on the event loop, so it must be fast, or
     in so many `threads` of its own: one for a slow model, several for one that waits for a service. `waited` hears how
     long each request waited for its batch, in nanoseconds. Where more than `max_waiting` rows wait, QueueFull.
+
+    A batch that is refused (InvalidInput) is run again request by request, so that nobody pays for another's bad row.
     """
 
     def __init__(
@@ -97,29 +100,30 @@ class Batcher:
             self._waited(now - waiting.since_ns)
         if self._threads is not None:
             self._flying += 1
-            running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, _join(batch))
+            running = asyncio.get_running_loop().run_in_executor(self._threads, self._outcomes, batch)
             running.add_done_callback(lambda done: self._settle(batch, done, now))
             return
-        try:
-            answers = self._run(_join(batch))
-        except Exception as error:  # noqa: BLE001  each caller gets the failure, the loop goes on
-            _fail(batch, error)
-        else:
-            _share(batch, answers)
+        _share(batch, self._outcomes(batch))
         self._ran(batch, now)
 
-    def _settle(self, batch: list[_Waiting], done: asyncio.Future[Columns], began_ns: int) -> None:
+    def _outcomes(self, batch: list[_Waiting]) -> "list[Columns | Exception]":
+        """What each request of a batch gets."""
+        try:
+            return _cut(batch, self._run(_join(batch)))
+        except InvalidInput as error:
+            if len(batch) == 1:
+                return [error]
+            return [outcome for waiting in batch for outcome in self._outcomes([waiting])]
+        except Exception as error:  # noqa: BLE001  each caller gets the failure, the loop goes on
+            return [error] * len(batch)
+
+    def _settle(self, batch: list[_Waiting], done: "asyncio.Future[list[Columns | Exception]]", began_ns: int) -> None:
         self._flying -= 1
         self._ran(batch, began_ns)
         if self._queue:
             self._flush()
-        if done.cancelled():
-            return
-        error = done.exception()
-        if error is None:
+        if not done.cancelled():
             _share(batch, done.result())
-        else:
-            _fail(batch, error)
 
     def _ran(self, batch: list[_Waiting], began_ns: int) -> None:
         self._waiting_rows -= sum(waiting.rows for waiting in batch)
@@ -127,20 +131,23 @@ class Batcher:
         self.run_ns += perf_counter_ns() - began_ns
 
 
-def _fail(batch: list[_Waiting], error: BaseException) -> None:
-    for waiting in batch:
-        if not waiting.future.done():
-            waiting.future.set_exception(error)
+def _share(batch: list[_Waiting], outcomes: list[Columns | Exception]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        if waiting.future.done():  # its client has gone
+            continue
+        if isinstance(outcome, Exception):
+            waiting.future.set_exception(outcome)
+        else:
+            waiting.future.set_result(outcome)
 
 
-def _share(batch: list[_Waiting], answers: Columns) -> None:
-    start = 0
-    for waiting in batch:
-        end = start + waiting.rows
-        part = answers if len(batch) == 1 else {name: column[start:end] for name, column in answers.items()}
-        if not waiting.future.done():  # its client may have gone
-            waiting.future.set_result(part)
-        start = end
+def _cut(batch: list[_Waiting], answers: Columns) -> list[Columns | Exception]:
+    """The answers' parts for each request."""
+    if len(batch) == 1:
+        return [answers]
+    ends = itertools.accumulate(waiting.rows for waiting in batch)
+    spans = [(end - waiting.rows, end) for end, waiting in zip(ends, batch, strict=True)]
+    return [{name: column[start:end] for name, column in answers.items()} for start, end in spans]
 
 
 def _join(batch: list[_Waiting]) -> Columns:

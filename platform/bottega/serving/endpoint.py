@@ -10,6 +10,7 @@ import numpy as np
 from bottega.compile.recorded import check_recorded
 from bottega.compile.runtime import Artifact
 from bottega.errors import InvalidInput, TooLarge
+from bottega.features.picture_step import Picture
 from bottega.features.plan import FeaturePlan
 from bottega.features.steps import Columns, External, ExternalRead, OnlineRead
 from bottega.features.tables import Tables
@@ -45,7 +46,8 @@ class Endpoint:
         self.explainer, self.row_form = Explainer(self.plan), RowForm(self.plan)
         timed = _Timed(artifact, self.explainer.columns, self.metrics, self.raw_metrics)
         waits = any(isinstance(step, External) for step in self.plan.steps)
-        self.threads = WAITING_THREADS if waits else 0
+        slow = any(isinstance(step, Picture) for step in self.plan.steps)  # to decode takes milliseconds
+        self.threads = WAITING_THREADS if waits else int(slow)
         self.rows = Batcher(timed.answer, self.metrics.stages["queue"].observe_ns, threads=self.threads)
         self.raw = Batcher(timed.answer_raw, self.raw_metrics.stages["queue"].observe_ns)
 
