@@ -31,7 +31,7 @@ class Planned:
         self.check = bind_check(plan, tables)
         self.before_model = bind_steps(plan.before_model(), parts)
         self._after = bind_steps(plan.after_model(), parts)
-        self._input, self._outputs = plan.model().input, plan.model().outputs
+        self._model_step, self._input = plan.model(), plan.model().input
         self._answer = tuple(field.name for field in plan.answer)
 
     def predict(self, columns: Columns) -> Columns:
@@ -47,7 +47,9 @@ class Planned:
 
     def after_model(self, ready: Columns, predicted: np.ndarray) -> Columns:
         """Columns before the model and its output, (batch, outputs), to the answer's columns."""
-        done = self._after({**ready, **dict(zip(self._outputs, predicted.T, strict=True))})
+        columns = dict(ready)
+        self._model_step.share(predicted, columns)
+        done = self._after(columns)
         return {name: done[name] for name in self._answer}
 
 

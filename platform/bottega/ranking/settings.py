@@ -11,8 +11,9 @@ from bottega.training.package import Kind
 class TowerSettings:
     """Sizes and training of the two towers.
 
-    `events` is how many of a session's last events are served, `longest` how many are learned from. `last_weight` is
-    how much more the choice counts than the restaurants on the way to it.
+    `epochs` are more where there are so few sessions that they would not come to `steps`. `events` is how many of a
+    session's last events are served, `longest` how many are learned from. `last_weight` is how much more the choice
+    counts than the restaurants on the way to it.
     """
 
     kind: ClassVar[Kind] = "network"
@@ -21,15 +22,16 @@ class TowerSettings:
     width: int = 96
     hidden: int = 128
     dropout: float = 0.25
-    epochs: int = 12
+    epochs: int = 16
+    steps: int = 600
     batch: int = 256
     learning_rate: float = 4e-3
-    weight_decay: float = 0.01
+    weight_decay: float = 0.02
     last_weight: float = 2.0
 
     def quick(self) -> "TowerSettings":
-        """The same with fewer epochs."""
-        return dataclasses.replace(self, epochs=max(1, self.epochs // 3))
+        """The same with fewer epochs and steps."""
+        return dataclasses.replace(self, epochs=max(1, self.epochs // 3), steps=max(1, self.steps // 3))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def fit_towers(
     """The towers learned from the sessions, as ONNX and as they are; `labels` (restaurants, labels) of 0 and 1."""
     towers, curve = learn_towers(rows, labels, settings, seed=seed, threads=threads, progress=progress)
     params = asdict(settings) | {"seed": seed}
-    return Fitted(export_towers(towers), settings.epochs, params, {"train_loss": curve}), towers
+    return Fitted(export_towers(towers), len(curve), params, {"train_loss": curve}), towers
 
 
 def learn_towers(
@@ -59,12 +59,11 @@ def _fit(towers: Towers, rows: SessionRows, progress: Progress) -> tuple[float, 
     columns = [torch.from_numpy(column) for column in (rows.items, rows.actions, rows.following(), rows.end)]
     length = torch.from_numpy(rows.length)
     batches = -(-len(rows) // settings.batch)
+    epochs = max(settings.epochs, -(-settings.steps // batches))
     optimizer = torch.optim.AdamW(towers.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.epochs * batches
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=epochs * batches)
     losses = []
-    for epoch in range(settings.epochs):
+    for epoch in range(epochs):
         towers.train()
         total = 0.0
         mixed = length + torch.rand(len(rows)) * 1.5
@@ -79,7 +78,7 @@ def _fit(towers: Towers, rows: SessionRows, progress: Progress) -> tuple[float, 
             optimizer.step()
             schedule.step()
             total += float(loss.detach())
-            progress(TASK, epoch * batches + done + 1, settings.epochs * batches)
+            progress(TASK, epoch * batches + done + 1, epochs * batches)
         losses.append(total / len(parts))
     return tuple(losses)
 
