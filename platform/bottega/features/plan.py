@@ -33,8 +33,8 @@ from bottega.features.top_k import Expected, TopK
 from bottega.schema import Field
 
 PLAN_VERSION = 4
-"""2 added external features, 3 columns of several numbers a row, 4 steps that rank, suggest, say why, decode pictures and
-decide; a plan of an earlier version means what it did."""
+"""2 added external features, 3 columns of several numbers a row, 4 steps that rank, suggest, say why, decode pictures
+and decide; a plan of an earlier version means what it did."""
 
 AnyStep = (
     Calendar
