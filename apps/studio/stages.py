@@ -6,7 +6,7 @@ from typing import Literal
 
 from bottega.features.steps import Online
 from bottega.registry import CHALLENGER
-from bottega.serving.client import UseCaseStatus
+from bottega.serving.status import UseCaseStatus
 from studio.snapshot import Snapshot
 from studio.words import milliseconds, moment, span
 

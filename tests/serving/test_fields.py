@@ -13,7 +13,7 @@ from bottega.schema import Field
 from bottega.serving.binary import decode_body
 from bottega.serving.fields import request_columns
 from bottega.serving.log import PredictionLog, read_predictions
-from bottega.serving.openapi import _schema
+from bottega.serving.openapi_schemas import of_field
 from bottega.serving.rows import decode_rows, encode_answers
 from bottega.serving.segments import Answered
 from bottega.workspace import Workspace
@@ -102,7 +102,7 @@ def test_answers_are_lists_and_the_log_has_them_but_not_the_file(tmp_path):
     workspace = Workspace.open(tmp_path / "w")
     rows = decode_rows(msgspec.json.encode(BODY), PLAN)
     answers = {"scores": np.array([[0.5, 0.25]], np.float32), "names": np.array([["a", "b"]], object)}
-    answer = msgspec.json.decode(encode_answers("u", 1, PLAN, rows, answers))
+    answer = msgspec.json.decode(encode_answers("u", 1, PLAN, rows, answers, [{}]))
     assert answer["answer"] == {"scores": [0.5, 0.25], "names": ["a", "b"]}
     log = PredictionLog(workspace.predictions)
     log.append(Answered("u", 1, PLAN, rows.ids, rows.columns, answers, 1_700_000_000_000_000, 1.0))
@@ -114,5 +114,5 @@ def test_answers_are_lists_and_the_log_has_them_but_not_the_file(tmp_path):
 
 
 def test_the_openapi_schema_says_so():
-    assert _schema(RECENT)["maxItems"] == 3
-    assert _schema(PICTURE) == {"type": "string", "contentEncoding": "base64"}
+    assert of_field(RECENT)["maxItems"] == 3
+    assert of_field(PICTURE) == {"type": "string", "contentEncoding": "base64"}

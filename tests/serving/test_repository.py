@@ -140,7 +140,7 @@ def test_metadata_config_statistics_and_index(serve: Callable[..., None], root: 
         ("simple", numbers([[1] * 16] * 9, [[1] * 16] * 9), 413, "9 rows; 8 is the limit"),
         ("simple", {"inputs": numbers([[1] * 16], [[1] * 16])["inputs"][:1]}, 400, "'INPUT1' is missing"),
         ("simple", numbers([[1] * 16], [[1] * 16], outputs=[{"name": "X"}]), 400, "no output 'X'"),
-        ("simple", numbers([[1] * 16], [[1] * 16], parameters={"sequence_id": 3}), 501, "sequence"),
+        ("simple", numbers([[1] * 16], [[1] * 16], parameters={"sequence_id": 3}), 400, "sequence"),
         ("simple", numbers([[1] * 16], [[1] * 16], parameters={"timeout": "soon"}), 400, "microseconds"),
         ("text", numbers([["x"] * 16], [["1"] * 16], "BYTES"), 400, "The model refuses the values"),
         ("nobody", numbers([[1] * 16], [[1] * 16]), 404, "No model 'nobody'"),
@@ -240,7 +240,7 @@ def test_clients_load_and_unload_where_control_is_explicit(serve: Callable[..., 
         assert (await client.post("/v2/repository/models/simple/load")).status_code == 200
         assert (await client.post("/v2/models/simple/infer", json=ok)).status_code == 200
         override = {"parameters": {"config": "{}"}}
-        assert (await client.post("/v2/repository/models/simple/load", json=override)).status_code == 501
+        assert (await client.post("/v2/repository/models/simple/load", json=override)).status_code == 400
         models.put(root, "simple", b"damaged", 2)
         answer = await client.post("/v2/repository/models/simple/load")
         assert answer.status_code == 422

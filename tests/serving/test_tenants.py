@@ -55,7 +55,7 @@ def test_each_token_asks_its_own_models(fresh: Fresh, tmp_path: Path, monkeypatc
             ("GET", "/metrics", (200, 403, 403, 401)),
             ("GET", "/openapi.json", (200, 403, 403, 401)),
             ("POST", "/v1/log/flush", (200, 403, 403, 401)),
-            ("POST", "/v2/repository/models/eta/unload", (501, 403, 403, 401)),
+            ("POST", "/v2/repository/models/eta/unload", (400, 403, 403, 401)),
             ("GET", "/v2/health/live", (200, 200, 200, 200)),
         ]
         for method, path, wanted in asked:

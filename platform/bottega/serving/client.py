@@ -25,10 +25,10 @@ from bottega.errors import (
 )
 from bottega.serving.address import TOKEN_VARIABLE, Address, read_server
 from bottega.serving.codec import json_reason
-from bottega.serving.deployments import RoleStatus
 from bottega.serving.explanation import Ages, Explanation
 from bottega.serving.inference import DeadlineExceeded
 from bottega.serving.protocol import DATATYPES
+from bottega.serving.status import Status
 from bottega.serving.web import Unauthorized
 from bottega.workspace import Workspace
 
@@ -67,33 +67,6 @@ class Predictions(msgspec.Struct, frozen=True):
     units: dict[str, str]
     feature_ages_s: list[Ages] = []
     explanations: list[Explanation] = []
-
-
-class UseCaseStatus(msgspec.Struct, frozen=True):
-    """One live use case: its champion, what it answered, the time by stage (count, p50_us, p99_us), all its roles."""
-
-    model_version: int
-    requests: int
-    rows: int
-    errors: int
-    stages: dict[str, dict[str, float]]
-    roles: list[RoleStatus] = []
-
-    def role(self, role: str) -> RoleStatus | None:
-        """The version in a role; None where there is none."""
-        return next((status for status in self.roles if status.role == role), None)
-
-
-class Status(msgspec.Struct, frozen=True):
-    """What `/v1/status` says; `prediction_log` counts rows written, waiting and dropped."""
-
-    pid: int
-    started_at: str
-    uptime_s: float
-    ready: bool
-    usecases: dict[str, UseCaseStatus]
-    failures: dict[str, str]
-    prediction_log: dict[str, int]
 
 
 class Client:

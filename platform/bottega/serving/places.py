@@ -9,6 +9,7 @@ import msgspec
 
 from bottega.errors import InvalidInput, NotFound
 from bottega.ranking.wishes import Wishes, parse_moment, parse_price
+from bottega.serving.codec import json_reason
 from bottega.serving.protocol import check_name
 from bottega.serving.web import Request, Response, WrongMethod, as_json
 
@@ -101,6 +102,8 @@ def _from_query(query: str) -> Asked:
 def _from_body(body: bytes) -> Asked:
     try:
         return msgspec.json.decode(body, type=Asked)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         fields = ", ".join(field.name for field in msgspec.structs.fields(Asked))
-        raise InvalidInput(f"The body is no search: {error}.", next_step=f"Its fields are {fields}.") from None
+        raise InvalidInput(
+            f"The body is no search: {json_reason(error)}.", next_step=f"Its fields are {fields}."
+        ) from None

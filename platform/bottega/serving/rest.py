@@ -5,7 +5,6 @@ import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from bottega import __version__
 from bottega.errors import BottegaError, NotFound, Unsupported
@@ -21,6 +20,7 @@ from bottega.serving.places import Places
 from bottega.serving.protocol import EXTENSIONS, ServerMetadata, check_name
 from bottega.serving.replica import Replica
 from bottega.serving.repository import Repository
+from bottega.serving.status import Status, UseCaseStatus
 from bottega.serving.tenants import Guard
 from bottega.serving.web import (
     Disconnected,
@@ -171,7 +171,9 @@ class App:
             case ["v1", usecase]:
                 return v1.describe(self._live.get(check_name(usecase, "use case")))
             case ["openapi.json"]:
-                return as_json(openapi.describe(self._live.endpoints.values()))
+                return as_json(
+                    openapi.describe(self._live.endpoints.values(), [one.name for one in self.models.loaded()])
+                )
         raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /openapi.json.")
 
     def own_metrics(self) -> bytes:
@@ -218,26 +220,23 @@ class App:
                 return as_json({})
         raise NotFound(f"There is nothing at {request.path[:200]!r}.", next_step="See /v2.")
 
-    def _status(self) -> dict[str, Any]:
-        return {
-            "server": "bottega",
-            "server_version": __version__,
-            "pid": os.getpid(),
-            "replica": None if self._replica is None else self._replica.number,
-            "started_at": self._started_at.isoformat(),
-            "uptime_s": round(time.monotonic() - self._started, 3),
-            "ready": self._live.ready and not self.draining,
-            "usecases": {
-                name: {
-                    "model_version": traffic.champion.version,
-                    **traffic.champion.metrics.summary(),
-                    "roles": traffic.describe(),
-                }
+    def _status(self) -> Status:
+        return Status(
+            os.getpid(),
+            self._started_at.isoformat(),
+            round(time.monotonic() - self._started, 3),
+            self._live.ready and not self.draining,
+            {
+                name: UseCaseStatus(
+                    traffic.champion.version, **traffic.champion.metrics.summary(), roles=traffic.describe()
+                )
                 for name, traffic in self._live.traffic.items()
             },
-            "failures": self._live.failures,
-            "prediction_log": self._log.counts(),
-        }
+            self._live.failures,
+            self._log.counts(),
+            server_version=__version__,
+            replica=None if self._replica is None else self._replica.number,
+        )
 
 
 def _is_length(text: str | None) -> bool:

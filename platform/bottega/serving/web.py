@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from bottega.errors import BottegaError, InvalidInput, TooLarge
+from bottega.errors import BottegaError, InvalidInput, TooLarge, Unsupported
 from bottega.serving.trace import NO_TRACE, Trace, read_trace
 
 Scope = MutableMapping[str, Any]
@@ -122,7 +122,8 @@ def as_error(error: Exception) -> Response:
     """The answer for an error: what and the next step for ours, no detail for any other."""
     if not isinstance(error, BottegaError):
         return as_json({"error": "The server failed on this request; its log says why."}, 500)
-    return as_json({"error": _shorten(str(error))}, error.http_status)
+    status = 400 if isinstance(error, Unsupported) else error.http_status  # the client's to change: no 5xx
+    return as_json({"error": _shorten(str(error))}, status)
 
 
 def _shorten(text: str) -> str:
