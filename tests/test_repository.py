@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/FEATURES.md",
     "docs/INFERENCE.md",
     "docs/INGESTION.md",
+    "docs/RANKING.md",
 )
 HEAVY = (
     "torch",
@@ -107,7 +108,7 @@ def commands() -> list[str]:
     texts = [_code(document) for document in DOCUMENTS]
     texts += [path.read_text("utf-8") for path in sorted((ROOT / "labs").glob("*/lesson.py"))]
     found = re.findall(r"\bbottega ((?:[a-z-]+ ?)+)", "\n".join(texts))
-    groups = ("data", "features", "registry", "deploy", "monitor", "lab")
+    groups = ("data", "features", "registry", "deploy", "monitor", "lab", "rides")
     named = {" ".join(words.split()[: 2 if words.split()[0] in groups else 1]) for words in found}
     return sorted(name for name in named if name != "lab and")
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from bottega.cli.console import JsonOption, Session, WorkspaceOption, open_session, table
@@ -66,10 +67,10 @@ def search(
     prices = tuple(parse_price(band) for band in price or ())
     moment = None if open_at is None else parse_moment(open_at)
     answer = index.search(Wishes(text, tuple(cuisine or ()), prices, city, moment, limit))
-    _show(session, answer, why)
+    _show(session, index.data_source, answer, why)
 
 
-def _show(session: Session, answer: "Answer", why: bool) -> None:
+def _show(session: Session, data_source: str, answer: "Answer", why: bool) -> None:
     from bottega.ranking.place import PRICES
 
     read = "; ".join(f"{typed!r} was read as {' or '.join(as_)}" for typed, as_ in answer.corrections.items())
@@ -90,12 +91,11 @@ def _show(session: Session, answer: "Answer", why: bool) -> None:
         if counts
     ]
     session.emit(
-        answer,
+        {"data_source": data_source, **msgspec.structs.asdict(answer)},
         *([f"{read}."] if read else []),
         table("", ("", "place", "city", "cuisines", "price", "features"), rows) if rows else "Nothing was found.",
-        f"{answer.found} found. {answer.unknown_hours or 'No'} more of unknown hours."
-        if answer.unknown_hours
-        else f"{answer.found} found.",
+        f"{answer.found} found in {data_source}."
+        + (f" Of {answer.unknown_hours} more nobody knows the hours." if answer.unknown_hours else ""),
         *facets,
         *([f"{number}. {_reason(hit)}" for number, hit in enumerate(answer.hits, 1)] if why else []),
     )
@@ -106,7 +106,8 @@ def _reason(hit: "Hit") -> str:
     words = ", ".join(f"{match.read_as!r} in {match.field} ({match.points:.1f} points)" for match in hit.why.matches)
     parts = [f"words: {words}; rank {hit.why.rank_by_words}" if words else "no word of it"]
     if hit.why.rank_by_meaning:
-        parts.append(f"meaning: likeness {hit.why.likeness:.2f}; rank {hit.why.rank_by_meaning}")
+        near = f" by {' and '.join(map(repr, hit.why.near))}" if hit.why.near else ""
+        parts.append(f"meaning: likeness {hit.why.likeness:.2f}{near}; rank {hit.why.rank_by_meaning}")
     return f"{hit.place.name}: {'. '.join(parts)}."
 
 
@@ -120,7 +121,7 @@ def _evaluate(session: Session, index: "SearchIndex", queries: int, seed: int) -
         for method, found in methods.items()
     ]
     session.emit(
-        {"places": len(index.places), "seed": seed, "metrics": figures},
+        {"data_source": index.data_source, "places": len(index.places), "seed": seed, "metrics": figures},
         table("", ("queries", "found by", "number", "nDCG@10", "recall@10"), rows),
         "Labels and names define the answers, so words are favoured; only 'hidden' asks for meaning.",
     )

@@ -85,4 +85,10 @@ def open_index(folder: Path) -> SearchIndex:
     words_agree = len(rarity) == len(mapping) == len(manifest.meanings)
     if not (words_agree and len(points) == len(manifest.places) == lexical.places):
         raise InvalidData(f"{folder} is damaged: its parts do not belong together.", next_step="Remove it.")
-    return SearchIndex(manifest.places, manifest.vocabulary, lexical, Space(manifest.meanings, rarity, mapping, points))
+    return SearchIndex(
+        manifest.places,
+        manifest.vocabulary,
+        lexical,
+        Space(manifest.meanings, rarity, mapping, points),
+        manifest.data_source,
+    )

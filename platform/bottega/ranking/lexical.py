@@ -4,6 +4,7 @@ Each word is looked up in each field alone, so that a hit's points can be told a
 BM25: Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009); k1 is 1.2 and b 0.75.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,8 @@ from bottega.ranking.words import TOKENIZER, analyzer, plain
 
 WEIGHTS = MappingProxyType({"name": 2.0, "cuisines": 1.5, "features": 1.0, "city": 0.5})
 """What a point in a field counts."""
+KEPT = 256
+"""How many words' points are kept in memory: people ask for the same things."""
 
 
 class LexicalIndex:
@@ -25,6 +28,8 @@ class LexicalIndex:
         index.register_tokenizer(TOKENIZER, analyzer())
         self._schema = index.schema
         self._searcher = index.searcher()
+        self.points = functools.lru_cache(KEPT)(self._look_up)
+        """By field, the points that a stem gives each place, (places,) float64; fields without it are left out."""
 
     @classmethod
     def build(cls, places: Sequence[Place], folder: Path) -> "LexicalIndex":
@@ -56,8 +61,7 @@ class LexicalIndex:
         """How many places it holds."""
         return int(self._searcher.num_docs)
 
-    def points(self, stem: str) -> dict[str, np.ndarray]:
-        """By field, the points that this word gives each place: (places,) float64; fields without it are left out."""
+    def _look_up(self, stem: str) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for field, weight in WEIGHTS.items():
             query = tantivy.Query.term_query(self._schema, field, stem, index_option="freq")
@@ -66,6 +70,7 @@ class LexicalIndex:
                 rows = self._searcher.fast_field_values("row", [address for _, address in hits])
                 found[field] = np.zeros(self.places)
                 found[field][np.array(rows, int)] = [weight * score for score, _ in hits]
+                found[field].flags.writeable = False
         return found
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottega.ranking.fusion import best_first, fuse
+from bottega.ranking.space import Meaning
 from bottega.ranking.spelling import Reading
 
-NEAREST, ALIKE = 200, 0.3
-"""At most so many places are found by meaning, each with at least this cosine."""
+ALIKE = 0.3
+"""The cosine from which on a place counts as found by its meaning alone."""
 MEANING = 0.35
 """What a rank by meaning counts beside a rank by words, where the whole text has a meaning."""
 STEEPNESS = 10
@@ -26,10 +27,10 @@ class Scores:
     """How many words the text has."""
     points: Mapping[tuple[Reading, str], np.ndarray]
     """BM25's points of each reading of a word in each field."""
+    meaning: Meaning | None
+    """None where no word of the text has one."""
     likeness: np.ndarray | None
-    """Cosine of meaning; None where no word of the text has one."""
-    understood: float
-    """The share of the text, 0 to 1, that has a meaning: a place's name mostly has none."""
+    """Cosine of each place with the meaning."""
     places: int
 
     @functools.cached_property
@@ -44,13 +45,20 @@ class Scores:
         table = np.stack(list(best.values()))  # (words that somebody has, places)
         return table.sum(axis=0) * ((table > 0).sum(axis=0) / self.words) ** 4
 
+    @property
+    def reached(self) -> np.ndarray:
+        """Which places have a word of the text, or are alike enough: (places,) bool."""
+        by_words = self.by_words > 0
+        return by_words if self.likeness is None else by_words | (self.likeness > ALIKE)
+
     def rankings(self, passes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The places that pass, best first, by words and by meaning."""
         by_words = best_first(np.where(passes, self.by_words, 0.0))
         if self.likeness is None:
             return by_words, by_words[:0]
-        return by_words, best_first(np.where(passes, self.likeness, 0.0), ALIKE)[:NEAREST]
+        return by_words, best_first(np.where(passes, self.likeness, 0.0), ALIKE)
 
     def fused(self, rankings: Sequence[np.ndarray]) -> np.ndarray:
-        """One score from both rankings; meaning counts by the square of the text's share that has one."""
-        return fuse(rankings, (1.0, MEANING * self.understood**2), self.places, STEEPNESS)
+        """One score from both rankings; meaning counts by the square of the share of the text that has one."""
+        understood = 0.0 if self.meaning is None else self.meaning.understood
+        return fuse(rankings, (1.0, MEANING * understood**2), self.places, STEEPNESS)

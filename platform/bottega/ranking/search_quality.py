@@ -11,6 +11,7 @@ The first two favour words, since the answers are defined by words; only `hidden
 in it: it says whether search finds what it is asked for, not whether people like what it finds.
 """
 
+import dataclasses
 import random
 import tempfile
 from collections import defaultdict
@@ -28,7 +29,8 @@ from bottega.ranking.place import Place
 from bottega.ranking.search import SearchIndex
 
 KINDS = ("labels", "name", "typos", "hidden")
-METHODS = ("words", "meaning", "fused")
+METHODS = ("as typed", "words", "meaning", "fused")
+"""`as typed` is `words` without the correction of typos."""
 DEPTH = 10
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -134,7 +136,10 @@ def rank(index: SearchIndex, text: str) -> Mapping[str, np.ndarray]:
     scores = index.score(text)
     rankings = scores.rankings(np.ones(len(index.places), bool))
     meaning = rankings[1] if scores.likeness is None else best_first(scores.likeness)
-    return {"words": rankings[0], "meaning": meaning, "fused": best_first(scores.fused(rankings))}
+    typed = {key: points for key, points in scores.points.items() if key[0].weight == 1}
+    as_typed = dataclasses.replace(scores, points=typed).by_words
+    found = (best_first(as_typed), rankings[0], meaning, best_first(scores.fused(rankings)))
+    return dict(zip(METHODS, found, strict=True))
 
 
 def gain(top: Sequence[int], answers: frozenset[int]) -> tuple[float, float]:

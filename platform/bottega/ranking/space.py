@@ -1,8 +1,20 @@
 """The space of meanings as search reads it: words have directions, places are points."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A direction of length 1, (dimensions,), and which share of the query it stands for.
+
+    The share (0 to 1) is that of the words' rarity; a word without a meaning counts as rare as can be.
+    """
+
+    direction: np.ndarray
+    understood: float
 
 
 class Space:
@@ -15,12 +27,8 @@ class Space:
         self.points = points  # (places, dimensions) float32
         self._place = {word: index for index, word in enumerate(self.vocabulary)}
 
-    def meaning(self, words: Mapping[str, float]) -> tuple[np.ndarray, float] | None:
-        """The cosine of each place with a query of weighted words, (places,), and how much of the query has a meaning.
-
-        The second is the share (0 to 1) of the words' rarity; a word unknown here is as rare as can be. None where no
-        word has a meaning.
-        """
+    def meaning(self, words: Mapping[str, float]) -> "Meaning | None":
+        """What a query of weighted words means; None where no word has a meaning here."""
         query = np.zeros(len(self.vocabulary), np.float32)
         for word, weight in words.items():
             if word in self._place:
@@ -30,4 +38,4 @@ class Space:
         if length == 0:
             return None
         unknown = sum(weight for word, weight in words.items() if word not in self._place) * self.rarity.max()
-        return self.points @ (direction / length), float(query.sum() / (query.sum() + unknown))
+        return Meaning(direction / length, float(query.sum() / (query.sum() + unknown)))
