@@ -24,44 +24,56 @@ ANSWER = (
     Field("requests", "FP64", unit="trips", description="Pickups of this hour: as likely fewer as more"),
     Field("requests_low", "FP64", unit="trips", description="Nine of ten such hours have at least this ..."),
     Field("requests_high", "FP64", unit="trips", description="... and nine of ten at most this"),
-    Field("cars", "FP64", unit="cars", description="Cars that become free there in this hour: expected drop-offs"),
+    Field(
+        "cars", "FP64", unit="cars", description="Cars at hand: the usual number, as more or fewer get free than usual"
+    ),
     Field("reason", "BYTES", description="Why the price is what it is"),
-    Field("expires_at", "INT64", description="When the forecasts, and with them the price, end", is_time=True),
+    Field("expires_at", "BYTES", description="When the forecasts, and with them the price, end: ISO 8601, in UTC"),
 )
 
 
-@on_request(outputs=("multiplier", "cars"))
-def price(xp: Any, requests_mean: Any, cars_mean: Any) -> Any:
-    """The market's rule on the forecasts, at least one car."""
-    return surge(xp, requests_mean, cars_mean, SLOPE, TIGHTNESS, CAP), 1.0 * cars_mean
+@on_request
+def cars(xp: Any, cars_mean: Any, pickups_usual: Any, dropoffs_usual: Any) -> Any:
+    """Cars at hand: as many as usually pick up there at this hour, more or fewer as more or fewer get free than usual.
+
+    Drop-offs alone would not do: where many are picked up and few dropped off, cars come back empty, every day.
+    """
+    return pickups_usual * (cars_mean + 1.0) / (dropoffs_usual + 1.0)
 
 
 @on_request
-def confidence(xp: Any, requests_mean: Any, cars_mean: Any, multiplier: Any) -> Any:
+def multiplier(xp: Any, requests_mean: Any, cars: Any) -> Any:
+    """The market's rule on the forecasts."""
+    return surge(xp, requests_mean, cars, SLOPE, TIGHTNESS, CAP)
+
+
+@on_request
+def confidence(xp: Any, requests_mean: Any, cars: Any, multiplier: Any) -> Any:
     """Chance that more ask than cars come, where the price is raised, else that no more do; both nearly normal.
 
     The counts scatter by a tenth of their square more than Poisson's. A logistic curve stands in for the normal one.
     """
-    spread = requests_mean + cars_mean + 0.1 * (requests_mean * requests_mean + cars_mean * cars_mean)
-    more = 1.0 / (1.0 + xp.exp(-1.702 * (requests_mean - cars_mean) / xp.sqrt(spread + 0.01)))
+    spread = requests_mean + cars + 0.1 * (requests_mean * requests_mean + cars * cars)
+    more = 1.0 / (1.0 + xp.exp(-1.702 * (requests_mean - cars) / xp.sqrt(spread + 0.01)))
     return xp.where(multiplier > 1.0, more, 1.0 - more)
 
 
 @on_request
-def expires_at(xp: Any, at: Any) -> Any:
+def hour_end(xp: Any, at: Any) -> Any:
     """The end of the hour."""
     return (xp.floor(at / HOUR_US) + 1.0) * HOUR_US
 
 
-answers: tuple[OnRequest, ...] = (price, confidence, expires_at)
+answers: tuple[OnRequest, ...] = (cars, multiplier, confidence, hour_end)
 
 texts = (
     Text(
-        "{requests_mean:.0f} requests for {cars:.0f} cars in the hour until {expires_at:%H:%M}",
+        "{requests_mean:.0f} requests for {cars:.0f} cars in the hour until {hour_end:%H:%M}",
         "reason",
-        times=("expires_at",),
+        times=("hour_end",),
         timezone=CITY_TIMEZONE,
     ),
+    Text("{hour_end:%Y-%m-%dT%H:%M:%SZ}", "expires_at", times=("hour_end",)),
 )
 
 quantiles = {"requests_low": 0.1, "requests": 0.5, "requests_high": 0.9}
