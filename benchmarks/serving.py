@@ -11,7 +11,9 @@ has one (peers/serving/with_<peer>.py). A peer that does not install or start is
 
 The cases: `json_1` and `json_32`, one and 32 rows as JSON; `binary_32`, 32 rows as binary tensors; `grpc_1`, one row by
 gRPC; `addsub`, the sum and the difference of two INT32 tensors [1, 16] as JSON, against Triton.
-A server takes part in the cases that it can do.
+A server takes part in the cases that it can do. `usecase` is Bottega's alone: the whole ETA endpoint with its features
+looked up, at 1,000 requests a second from Locust and at wrk's full speed, with the time by stage; `--workspace` names
+one where ETA is deployed, and without it one is made of ten days of the simulated city.
 
 wrk drives HTTP, and a client that costs little (peers/serving/grpc_client.py) gRPC; each connection sends its next
 request when it has its answer. All servers are on one core, the driver on another. Servers are started once, and held
@@ -37,12 +39,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from peers.serving import model, report
+from peers.serving import model, report, usecase
+from peers.serving.drive import DriverFailed
 from peers.serving.environments import PACKAGES, NotInstalled, default_cache, interpreter
 from peers.serving.race import Case, Cores, Racer, ServerFailed, check, cores, race, start
 from peers.serving.server import Place, free_ports
 
-CASES = ("json_1", "json_32", "binary_32", "grpc_1", "addsub")
+CASES = ("json_1", "json_32", "binary_32", "grpc_1", "addsub", usecase.CASE)
 OURS = ("bottega", "constant")
 
 
@@ -54,21 +57,30 @@ def main(arguments: list[str] | None = None) -> int:
     if not shutil.which("wrk"):
         parser.error("there is no wrk: `apt-get install wrk` installs it")
     racers: list[Racer] = []
+    whole: usecase.Measured | None = None
     with tempfile.TemporaryDirectory(prefix="bottega-serving-") as text:
         folder = Path(text)
         try:
-            model.train(folder / "model.ubj", options.seed)
-            cases = [_case(name, folder / "model.ubj", options.seed) for name in options.case]
-            racers += _start_all(options, cases, cores(), folder)
-            race(racers, cases, options.connections, options.rounds, options.seconds, cores().driver, folder, _tell)
+            racing = [name for name in options.case if name != usecase.CASE]
+            if racing:
+                model.train(folder / "model.ubj", options.seed)
+                cases = [_case(name, folder / "model.ubj", options.seed) for name in racing]
+                racers += _start_all(options, cases, cores(), folder)
+                race(racers, cases, options.connections, options.rounds, options.seconds, cores().driver, folder, _tell)
         finally:
             for racer in racers:
                 racer.running.stop()
-    _tell_all(racers, options)
-    wrong = [f"{racer.name}: {racer.wrong}" for racer in racers if racer.wrong]
+        wrong = [f"{racer.name}: {racer.wrong}" for racer in racers if racer.wrong]
+        if usecase.CASE in options.case:
+            turns = options.connections, options.rounds, options.seconds
+            try:
+                whole = usecase.measure(options.workspace, *turns, cores(), folder, _tell)
+            except (ServerFailed, DriverFailed) as error:
+                wrong.append(str(error))
+    _tell_all(racers, whole, options)
     for line in wrong:
         _tell(line)
-    return 1 if wrong or not racers else 0
+    return 1 if wrong or not (racers or whole) else 0
 
 
 def _start_all(options: argparse.Namespace, cases: Sequence[Case], on: Cores, folder: Path) -> list[Racer]:
@@ -118,15 +130,22 @@ def _case(name: str, path: Path, seed: int) -> Case:
     return Case(name, requests, model.answers(path, requests))
 
 
-def _tell_all(racers: Sequence[Racer], options: argparse.Namespace) -> None:
+def _tell_all(racers: Sequence[Racer], whole: usecase.Measured | None, options: argparse.Namespace) -> None:
     """Print rows or tables; write the files that are asked for."""
+    more = whole.rows() if whole else []
     if options.json:
-        print(json.dumps(report.rows(racers), indent=2))
+        print(json.dumps(report.rows(racers) + more, indent=2))
     else:
-        print(report.table(racers))
-        print(report.targets(racers))
+        if racers:
+            print(report.table(racers))
+            print(report.targets(racers))
+        if whole:
+            print(whole.table())
     if options.out:
         found = report.results(racers, options.rounds, options.seconds, _commit())
+        if whole:
+            found["rows"] = [*found["rows"], *more]  # type: ignore[misc]
+            found[usecase.CASE] = whole.results()
         options.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     if options.plot:
         report.plot(racers, options.plot)
@@ -143,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=_connections, default=[1, 16, 64])
     parser.add_argument("--rounds", type=_positive, default=5, help="turns of each server; medians are told")
     parser.add_argument("--seconds", type=_positive, default=2, help="length of a turn")
+    parser.add_argument("--workspace", type=Path, help="where ETA is deployed, for the case usecase; default: made")
     parser.add_argument("--seed", type=int, default=0, help="of training data and requests")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of the peers' environments")
     parser.add_argument("--json", action="store_true", help="rows for machines")

@@ -55,6 +55,24 @@ def test_a_tiny_run_gives_the_promised_rows_and_files(tmp_path: Path) -> None:
 
 @needs_wrk
 @pytest.mark.slow
+def test_the_whole_endpoint_is_driven_by_both_and_timed_by_stage(tmp_path: Path) -> None:
+    out = tmp_path / "serving.json"
+    options = ("--case", "usecase", "--connections", "2", "--rounds", "1", "--seconds", "1", "--out", str(out))
+    done = run("--peers", "", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    check_rows(rows, [("bottega", "usecase_locust", 100), ("bottega", "usecase_wrk", 2)])
+    kept = json.loads(out.read_text("utf-8"))
+    assert kept["rows"] == rows
+    assert kept["usecase"]["from_online_store"] >= 1
+    for driver in kept["usecase"]["stages"]:
+        stages = driver["stages_us"]
+        assert all(stages[name] > 0 for name in ("parse", "queue", "features", "run", "post", "encode"))
+        assert stages["total"] > stages["parse"] + stages["queue"]
+
+
+@needs_wrk
+@pytest.mark.slow
 def test_a_peer_in_its_own_environment_answers_the_same(tmp_path: Path) -> None:
     cache = Path(os.environ.get("BOTTEGA_BENCHMARK_CACHE", tmp_path))
     options = ("--case", "json_1", "--connections", "1,4", "--rounds", "1", "--seconds", "1", "--cache", str(cache))
