@@ -52,9 +52,30 @@ def test_targets_offer_one_thing_each():
 
 def test_rows_for_a_table(scores):
     assert len(as_rows(scores)) == 15
-    assert set(as_rows(scores)[0]) == {"policy", "estimator", "estimate", "truth", "bias", "rmse", "coverage"}
+    assert set(as_rows(scores)[0]) == {
+        "policy",
+        "estimator",
+        "estimate",
+        "truth",
+        "bias",
+        "rmse",
+        "coverage",
+        "mean_weight",
+    }
+
+
+def test_what_the_log_hides_no_estimator_puts_right_but_the_mean_weight_gives_it_away(scores):
+    found = judge(3000, range(6), riders=800, hidden=0.3)
+    for target in ("comfort", "green"):
+        for name in ("model", "ips", "snips", "doubly robust"):
+            assert found[target][name].bias > 0.05
+        assert found[target]["ips"].mean_weight > 1.5
+        assert scores[target]["ips"].mean_weight == pytest.approx(1, abs=0.1)
+    assert found["green"]["ips"].coverage < 0.2
 
 
 def test_a_log_without_trying_is_refused():
     with pytest.raises(InvalidInput, match="never tries"):
         judge(100, [0], trying=0.0)
+    with pytest.raises(InvalidInput, match="hidden is 2"):
+        judge(100, [0], hidden=2.0)

@@ -81,6 +81,14 @@ def test_clusters_of_copies_say_no_more_than_one_of_each():
     assert pretending.high - pretending.low < 0.6 * (once.high - once.low)
 
 
+def test_the_mean_weight_tells_wrong_probabilities():
+    context, action, reward = draw(4, rows=20_000)
+    right = weigh(TARGET[context, action], LOGGED[context, action])
+    wrong = weigh(TARGET[context, action], np.full(len(action), 0.25))
+    assert ips(reward, right).mean_weight == pytest.approx(1, abs=0.1)
+    assert ips(reward, wrong).mean_weight < 0.8
+
+
 def test_large_weights_can_be_cut():
     assert weigh([0.9, 0.5], [0.01, 0.5], at_most=10).tolist() == [10, 1]
 

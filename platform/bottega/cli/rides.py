@@ -93,6 +93,9 @@ def evaluate(
     rows: Annotated[int, typer.Option("--rows", min=100, max=200_000, help="Offers in a log.")] = 5000,
     seeds: SeedsOption = 20,
     trying: Annotated[float, typer.Option("--trying", help="The share of logged offers made by chance.")] = 0.1,
+    hidden: Annotated[
+        float, typer.Option("--hidden", help="The share made by somebody who knows the tastes, which the log hides.")
+    ] = 0.0,
     riders: RidersOption = 2000,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -102,9 +105,16 @@ def evaluate(
 
     session = open_session(workspace, as_json)
     with session.progress() as progress:
-        scores = as_rows(judge(rows, range(seeds), trying=trying, riders=riders, progress=progress))
+        scores = as_rows(judge(rows, range(seeds), trying=trying, hidden=hidden, riders=riders, progress=progress))
     shown = [tuple("" if value is None else value for value in row.values()) for row in scores]
     session.emit(
-        {"data_source": "simulator:riders", "rows": rows, "seeds": seeds, "trying": trying, "scores": scores},
-        table("", ("policy", "judged by", "estimate", "truth", "bias", "rmse", "95 % holds"), shown),
+        {
+            "data_source": "simulator:riders",
+            "rows": rows,
+            "seeds": seeds,
+            "trying": trying,
+            "hidden": hidden,
+            "scores": scores,
+        },
+        table("", ("policy", "judged by", "estimate", "truth", "bias", "rmse", "95 % holds", "mean weight"), shown),
     )

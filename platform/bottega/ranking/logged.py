@@ -42,12 +42,20 @@ class Score:
     rmse: float
     coverage: float | None
     """None where the estimator has no interval."""
+    mean_weight: float | None
+    """Far from 1: the log's probabilities are not those by which it was made. None for an estimator without weights."""
 
 
-def write_log(requests: Requests, rule: HouseRule, seed: int) -> Log:
-    """The log of the house rule on these requests."""
+def write_log(requests: Requests, rule: HouseRule, seed: int, hidden: float = 0.0) -> Log:
+    """The log of the house rule on these requests.
+
+    A share `hidden` of the offers is made by somebody who knows the riders' tastes, and logged as if the rule had made
+    them. Nothing in the log shows it, and no estimator can put it right.
+    """
+    rng = np.random.default_rng([seed, 25])
     offers = rule.probabilities(requests.features)
-    offered = draw_choices(offers, np.random.default_rng([seed, 25]))
+    offered = draw_choices(offers, rng)
+    offered = np.where(rng.random(len(offered)) < hidden, requests.truth.argmax(axis=1), offered)
     taken = (draw_moods(len(requests), seed) < requests.of(offered)).astype(float)
     return Log(requests.features, offered, offers[np.arange(len(requests)), offered], taken)
 
@@ -105,37 +113,50 @@ TARGETS: dict[str, Target] = {"economy": economy, "comfort": comfort, "green": g
 
 
 def judge(
-    rows: int, seeds: Sequence[int], *, trying: float = 0.1, riders: int = 2000, progress: Progress = silent
+    rows: int,
+    seeds: Sequence[int],
+    *,
+    trying: float = 0.1,
+    hidden: float = 0.0,
+    riders: int = 2000,
+    progress: Progress = silent,
 ) -> dict[str, dict[str, Score]]:
-    """target -> estimator -> score over one log a seed; the rule makes the share `trying` of its offers by chance."""
+    """target -> estimator -> score over one log a seed; the rule makes the share `trying` of its offers by chance.
+
+    Raises InvalidInput for a log that never tries, and for shares that are none.
+    """
     if not 0 < trying <= 1:
         raise InvalidInput(
             f"trying is {trying:g}: a log that never tries says nothing of other offers; over 0, up to 1."
         )
-    found: dict[str, dict[str, list[tuple[float, float, bool | None]]]] = {
+    if not 0 <= hidden <= 1:
+        raise InvalidInput(f"hidden is {hidden:g}: it is a share, 0 to 1.")
+    found: dict[str, dict[str, list[tuple[float | Estimate, float]]]] = {
         target: {name: [] for name in ESTIMATORS} for target in TARGETS
     }
     for done, seed in enumerate(seeds):
         requests = draw_requests(draw_riders(riders, seed), rows, seed)
-        log = write_log(requests, HouseRule(trying), seed)
+        log = write_log(requests, HouseRule(trying), seed, hidden)
         for target, choose in TARGETS.items():
             truth = float((choose(requests.features) * requests.truth).sum(axis=1).mean())
             for name, one in estimate(log, choose, seed).items():
-                if isinstance(one, Estimate):
-                    found[target][name].append((one.value, truth, one.low <= truth <= one.high))
-                else:
-                    found[target][name].append((one, truth, None))
+                found[target][name].append((one, truth))
         progress("logs", done + 1, len(seeds))
     return {target: {name: _score(rows) for name, rows in by_name.items()} for target, by_name in found.items()}
 
 
-def _score(rows: Sequence[tuple[float, float, bool | None]]) -> Score:
-    value, truth = (np.array([row[place] for row in rows], float) for place in (0, 1))
-    held = [row[2] for row in rows if row[2] is not None]
-    error = value - truth
-    coverage = float(np.mean(held)) if held else None
+def _score(rows: Sequence[tuple[float | Estimate, float]]) -> Score:
+    truth = np.array([truth for _, truth in rows])
+    value = np.array([one.value if isinstance(one, Estimate) else one for one, _ in rows])
+    weighted = [(one, truth) for one, truth in rows if isinstance(one, Estimate)]
+    held = [one.low <= truth <= one.high for one, truth in weighted]
     return Score(
-        float(value.mean()), float(truth.mean()), float(error.mean()), float(np.sqrt((error**2).mean())), coverage
+        estimate=float(value.mean()),
+        truth=float(truth.mean()),
+        bias=float((value - truth).mean()),
+        rmse=float(np.sqrt(((value - truth) ** 2).mean())),
+        coverage=float(np.mean(held)) if weighted else None,
+        mean_weight=float(np.mean([one.mean_weight for one, _ in weighted])) if weighted else None,
     )
 
 

@@ -33,7 +33,8 @@ class Estimate:
     """A policy's value a decision, its 95 % interval, and how much of the log stands behind it.
 
     `effective_rows` (Kish) is how many rows of equal weight would say as much: far below `rows`, the log says little
-    about this policy, however narrow the interval looks.
+    about this policy, however narrow the interval looks. `mean_weight` is near 1 where the log's probabilities are
+    those by which it was made; far from 1 they are not, and the value is worth nothing.
     """
 
     value: float
@@ -41,6 +42,7 @@ class Estimate:
     high: float
     rows: int
     effective_rows: float
+    mean_weight: float
 
 
 def weigh(target: ArrayLike, logged: ArrayLike, *, at_most: float | None = None) -> np.ndarray:
@@ -141,7 +143,7 @@ def _mean_of(terms: np.ndarray, weight: np.ndarray, clusters: ArrayLike | None) 
         raise InvalidInput("One row (or cluster) has no spread: an interval needs two or more.")
     error = float(np.sqrt(groups / (groups - 1) * (deviations**2).sum()) / rows)
     effective = float(weight.sum() ** 2 / (weight**2).sum()) if weight.any() else 0.0
-    return Estimate(value, value - WIDTH * error, value + WIDTH * error, rows, effective)
+    return Estimate(value, value - WIDTH * error, value + WIDTH * error, rows, effective, float(weight.mean()))
 
 
 def _rows(rewards: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
