@@ -31,6 +31,15 @@ def test_the_same_trips_give_the_same_city(city: City, trips_and_zones: Tables) 
     np.testing.assert_array_equal(again.minutes, city.minutes)
 
 
+def test_a_city_whose_pickups_crowd_in_few_zones_has_its_districts_all_the_same(trips_and_zones: Tables) -> None:
+    trips, zones = trips_and_zones
+    crowded = trips.assign(pu_zone=np.where(trips.index % 3, 20, trips["pu_zone"]))
+    city = build_city(crowded, zones, core=0.3)
+    assert np.isfinite(city.minutes).all()
+    with pytest.raises(InvalidInput, match="fewer than 12 zones"):
+        build_city(trips, zones[:11])
+
+
 def test_too_few_trips_are_refused(trips_and_zones: Tables) -> None:
     trips, zones = trips_and_zones
     trips = trips[:4_000]

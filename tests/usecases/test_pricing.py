@@ -22,7 +22,7 @@ from bottega.training.reference import Reference
 from bottega.training.settings import Effort
 from bottega.workspace import Workspace
 from usecases import find
-from usecases.pricing.serve import CAP
+from usecases.pricing.serve import CAP, EMERGENCY_CAP
 
 USECASE = find("pricing")
 RECIPE = USECASE.recipe
@@ -135,6 +135,22 @@ def test_prices_have_bounds_a_reason_and_an_end(found: Gathered, outcome: Outcom
     assert len(dear)
     numbers = dear["reason"].map(lambda text: [int(n) for n in re.findall(r"\d+", text)[:2]])
     assert all(requests >= cars for requests, cars in numbers)
+
+
+def test_a_declared_emergency_lowers_the_cap(found: Gathered, outcome: Outcome) -> None:
+    until_us = to_epoch_us(found.span[1])
+    since_us = until_us - 24 * HOUR_US
+    usual = answers(outcome, dict(found.sources), since_us, until_us)
+    dear = usual.loc[usual["multiplier"].idxmax()]
+    assert dear["multiplier"] > EMERGENCY_CAP
+    declared = pd.to_datetime([int(dear["at"]) - HOUR_US], unit="us", utc=True).as_unit("us")
+    event = pd.DataFrame({"zone": np.array([dear["zone"]], np.int32), "declared_at": declared})
+    told = answers(outcome, {**found.sources, "emergencies": event}, since_us, until_us)
+    assert told.loc[dear.name, "multiplier"] == told.loc[dear.name, "cap"] == EMERGENCY_CAP
+    elsewhere = told["zone"] != dear["zone"]
+    pd.testing.assert_frame_equal(told[elsewhere], usual[elsewhere])
+    until = told["at"] >= int(dear["at"]) + 6 * HOUR_US
+    pd.testing.assert_frame_equal(told[until], usual[until])
 
 
 def test_a_forecast_inside_an_hour_is_the_hours(found: Gathered, outcome: Outcome) -> None:

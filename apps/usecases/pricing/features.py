@@ -54,7 +54,16 @@ zone_demand = FeatureView(
     description="Pickups and drop-offs of a zone, of the zones around it and of the city, hour by hour.",
 )
 
-views = (zones, zone_demand)
+emergencies = FeatureView(
+    "emergencies",
+    zone,
+    source="emergencies",
+    event_time="declared_at",
+    features=[count(unit="declarations").over("6h")],
+    description="Emergencies that the authorities declared in a zone: for six hours the price's cap is low there.",
+)
+
+views = (zones, zone_demand, emergencies)
 
 calendar = Calendar("at", CITY_TIMEZONE, {"hour": "hour", "weekday": "weekday", "hour_of_week": "hour_of_week"})
 
@@ -64,6 +73,7 @@ references = {
     **{f"n{h}": f"zone_demand:near_pickups_sum_{h}h" for h in NEAR_H},
     **{f"c{h}": f"zone_demand:city_pickups_sum_{h}h" for h in CITY_H},
     **{f"k{h}": f"zone_demand:count_{h}h" for h in KNOWN_H},
+    "declared": "emergencies:count_6h",
 }
 
 

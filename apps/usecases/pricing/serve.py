@@ -8,8 +8,9 @@ from bottega.market.policies import surge
 from bottega.schema import Field
 from usecases.pricing.features import CITY_TIMEZONE
 
-SLOPE, TIGHTNESS, CAP = 0.7, 0.9, 2.5
+SLOPE, TIGHTNESS = 0.7, 0.9
 """As tuned in the simulated market (`bottega market compare`), rounded to the gentler side."""
+CAP, EMERGENCY_CAP = 2.5, 1.2
 HOUR_US = 3_600_000_000.0
 
 REQUEST = (
@@ -27,6 +28,7 @@ ANSWER = (
     Field(
         "cars", "FP64", unit="cars", description="Cars at hand: the usual number, as more or fewer get free than usual"
     ),
+    Field("cap", "FP64", description="The highest multiplier now: a low one where an emergency is declared"),
     Field("reason", "BYTES", description="Why the price is what it is"),
     Field("expires_at", "BYTES", description="When the forecasts, and with them the price, end: ISO 8601, in UTC"),
 )
@@ -42,9 +44,15 @@ def cars(xp: Any, cars_mean: Any, pickups_usual: Any, dropoffs_usual: Any) -> An
 
 
 @on_request
-def multiplier(xp: Any, requests_mean: Any, cars: Any) -> Any:
+def cap(xp: Any, declared: Any) -> Any:
+    """The highest multiplier: a low one where an emergency was declared in the last six hours."""
+    return xp.where(declared >= 1.0, EMERGENCY_CAP, CAP)
+
+
+@on_request
+def multiplier(xp: Any, requests_mean: Any, cars: Any, cap: Any) -> Any:
     """The market's rule on the forecasts."""
-    return surge(xp, requests_mean, cars, SLOPE, TIGHTNESS, CAP)
+    return surge(xp, requests_mean, cars, SLOPE, TIGHTNESS, cap)
 
 
 @on_request
@@ -64,7 +72,7 @@ def hour_end(xp: Any, at: Any) -> Any:
     return (xp.floor(at / HOUR_US) + 1.0) * HOUR_US
 
 
-answers: tuple[OnRequest, ...] = (cars, multiplier, confidence, hour_end)
+answers: tuple[OnRequest, ...] = (cars, cap, multiplier, confidence, hour_end)
 
 texts = (
     Text(

@@ -18,6 +18,9 @@ from bottega.progress import Progress, silent
 from bottega.settings import Settings
 from bottega.workspace import Workspace
 
+NO_EMERGENCIES = pd.DataFrame(
+    {"zone": np.zeros(0, np.int32), "declared_at": pd.DatetimeIndex([], tz="UTC").as_unit("us")}
+)
 NEIGHBOURS = 6
 """The zones around a zone are the so many whose centres are nearest."""
 
@@ -33,7 +36,10 @@ def read_demand_sources(
     known: Sources = NONE,
     progress: Progress = silent,
 ) -> Gathered:
-    """`demand` (see `dense`) and `zones`, as `bottega.datasets.reading.Reader` says."""
+    """`demand` (see `dense`), `zones`, and `emergencies`, as `bottega.datasets.reading.Reader` says.
+
+    No table tells emergencies: they are declared as events (zone, declared_at) in the event log.
+    """
     check_span(since, until)
     origin = resolve(DATASET, workspace, settings)
     place = origin if data is None else inside(data, DATASET)
@@ -47,7 +53,7 @@ def read_demand_sources(
             tables.append(_history(before, workspace, settings, span[0], history))
     joined = pd.concat(tables, ignore_index=True).drop_duplicates(["hour", "zone"]).sort_values(["hour", "zone"])
     return Gathered(
-        {"demand": dense(joined, zones), "zones": zones},
+        {"demand": dense(joined, zones), "zones": zones, "emergencies": NO_EMERGENCIES},
         len(found.table),
         found.rejected,
         origin.label if data is None else str(data),

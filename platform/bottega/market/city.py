@@ -14,6 +14,7 @@ from bottega.times import CITY_TIMEZONE, DAY_US, local_us
 TICK_MIN = 5
 TICKS = 24 * 60 // TICK_MIN
 DISTRICTS = 12
+LEAST_ZONES = 3 * DISTRICTS
 _SPEED_KMH = 20.0
 _BASE_FARE_USD, _FARE_USD_PER_MIN = 4.0, 0.8
 
@@ -56,6 +57,8 @@ def build_city(
     there are fewer cars than riders want.
     Raises InvalidInput where the trips are too few to know a day's rhythm.
     """
+    if zones[["lat", "lon"]].dropna().drop_duplicates().shape[0] < DISTRICTS:
+        raise InvalidInput(f"The city has fewer than {DISTRICTS} zones with a place.", next_step="Give more zones.")
     place = _core(trips, zones.set_index("zone")[["lat", "lon"]].dropna(), core)
     known = trips[trips["pu_zone"].isin(place.index) & trips["do_zone"].isin(place.index)]
     if len(known) < 5_000:
@@ -79,13 +82,13 @@ def build_city(
 
 
 def _core(trips: pd.DataFrame, place: pd.DataFrame, share: float) -> pd.DataFrame:
-    """The zones around the middle of all pickups that hold this share of them."""
+    """The zones around the busiest place that hold this share of all pickups, and at least LEAST_ZONES of them."""
     counts = trips.groupby("pu_zone").size().reindex(place.index, fill_value=0).to_numpy(np.float64)
     km = np.column_stack([place["lat"] * 111.2, place["lon"] * 84.3])
     busiest = km[np.argmax([counts[((km - point) ** 2).sum(axis=1) < 9.0].sum() for point in km])]
     order = np.argsort(((km - busiest) ** 2).sum(axis=1), kind="stable")
     held = np.cumsum(counts[order]) / counts.sum()
-    return place.iloc[np.sort(order[: int(np.searchsorted(held, share)) + 1])]
+    return place.iloc[np.sort(order[: max(int(np.searchsorted(held, share)) + 1, LEAST_ZONES)])]
 
 
 def _group(km: np.ndarray, weight: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -91,8 +91,8 @@ class NoSurge:
 class Rule:
     """The price follows the ratio of requests to cars."""
 
-    slope: float = 0.6
-    tightness: float = 1.0
+    slope: float = 0.7
+    tightness: float = 0.9
     bounds: Bounds = field(default_factory=Bounds)
     name: str = "rule"
 
