@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from bottega.compile.runtime import Artifact
@@ -249,6 +250,18 @@ def test_other_machines_need_a_token(fresh: Fresh, monkeypatch: pytest.MonkeyPat
             assert (response.status_code, list(response.json())) == (401, ["error"])
         with Client.from_workspace(workspace) as client:
             assert client.predict("eta", [ROW]).model_version == 1
+
+
+def test_the_server_stays_small(fresh: Fresh) -> None:
+    """Resident memory after predictions, metrics and segments of the log: all that brings libraries in."""
+    workspace = fresh()
+    with running(workspace) as address, Client(address.url) as client:
+        for _ in range(50):
+            client.predict("eta", [ROW] * 20)
+        client.wait_for_log()
+        httpx.get(address.url + "/metrics").raise_for_status()
+        httpx.get(address.url + "/openapi.json").raise_for_status()
+        assert psutil.Process(address.pid).memory_info().rss < 120e6
 
 
 def test_the_server_process_loads_no_training_library(fresh: Fresh) -> None:
