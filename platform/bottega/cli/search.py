@@ -1,5 +1,6 @@
 """`bottega search`: places to eat by words and meaning, with filters; and how well that works."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -65,7 +66,7 @@ def search(
         _evaluate(session, index, queries, seed)
         return
     prices = tuple(parse_price(band) for band in price or ())
-    moment = None if open_at is None else parse_moment(open_at)
+    moment = None if open_at is None else parse_moment(open_at, datetime.now(UTC))
     answer = index.search(Wishes(text, tuple(cuisine or ()), prices, city, moment, limit))
     _show(session, index.data_source, answer, why)
 

@@ -1,6 +1,8 @@
 """Filters and facets over places, as arrays: which places pass, and how many each further choice would leave."""
 
+import functools
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 
@@ -24,6 +26,7 @@ class Facets:
             column = {name: index for index, name in enumerate(names)}
             for row, place in enumerate(places):
                 self._has[facet][row, [column[name] for name in _values(place, facet)]] = True
+        self._open_at = functools.lru_cache(8)(self._look)  # asked once for each facet of a search
 
     def passing(self, wishes: Wishes, leaving_out: str = "") -> np.ndarray:
         """Which places pass every filter, but the one called `leaving_out`: (places,) bool.
@@ -36,9 +39,14 @@ class Facets:
                 columns = [self.names[facet].index(name) for name in chosen]
                 passes &= self._has[facet][:, columns].any(axis=1)
         if wishes.open_at is not None and leaving_out != "hours":
-            for row in np.flatnonzero(passes):
-                passes[row] = is_open(self.places[row], wishes) is True
+            passes &= self._open_at(wishes.open_at)
         return passes
+
+    def _look(self, moment: datetime) -> np.ndarray:
+        """Which places are open then: (places,) bool."""
+        return np.array(
+            [place.hours is not None and open_at(place.hours, moment, place.timezone) for place in self.places]
+        )
 
     def count(self, wishes: Wishes, reached: np.ndarray) -> dict[str, dict[str, int]]:
         """Of the places that the text reaches, (places,) bool: how many a choice in a facet would leave, most first."""

@@ -36,7 +36,8 @@ def suggest(diners: Diners, user_id: str, limit: int = 10, reach_km: float = 10.
         raise InvalidInput(f"limit is {limit}: it is 1 or more.")
     found = np.flatnonzero((diners.users["user_id"] == user_id).to_numpy())
     if not len(found):
-        raise NotFound(f"There is no guest {user_id!r}.", next_step="Guests are U1001 to U1138.")
+        known = sorted(diners.users["user_id"])
+        raise NotFound(f"There is no guest {user_id!r}.", next_step=f"Guests are {known[0]} to {known[-1]}.")
     user = int(found[0])
     ratings = ratings_of(diners)
     others = ratings.user != user

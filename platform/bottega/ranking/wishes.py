@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -57,10 +57,10 @@ def parse_price(text: str) -> int:
     raise InvalidInput(f"{text!r} is no price.", next_step=f"Prices are 1 to {len(PRICES)}, or $ to {PRICES[-1]}.")
 
 
-def parse_moment(text: str) -> datetime:
+def parse_moment(text: str, now: datetime) -> datetime:
     """The moment of `now` or ISO 8601; without an offset it stays a time on each place's own clock."""
     if text == "now":
-        return datetime.now(UTC)
+        return now
     try:
         return datetime.fromisoformat(text)
     except ValueError:

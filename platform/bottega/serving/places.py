@@ -1,6 +1,7 @@
 """`/v1/recommendations/search`: places to eat, from the indexes that `bottega search` keeps in the workspace."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -93,7 +94,7 @@ def _from_query(query: str) -> Asked:
         cuisines=tuple(given.get("cuisine", ())),
         prices=tuple(map(parse_price, given.get("price", ()))),
         city=one.get("city", ""),
-        open_at=parse_moment(one["open_at"]) if "open_at" in one else None,
+        open_at=parse_moment(one["open_at"], datetime.now(UTC)) if "open_at" in one else None,
         limit=int(limit[:4]),
         source=one.get("source", ""),
     )
