@@ -1,8 +1,10 @@
 """The express lane: the same bytes as the general code, and what it does not take or cannot answer is left to that."""
 
 import asyncio
+import gc
 import importlib.util
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,22 @@ def test_more_rows_than_a_run_takes_are_several_runs(ask: Any) -> None:
         await asyncio.sleep(0)
         shapes = [json.loads(asker.got or b"")["outputs"][0]["shape"] for asker in askers]
         assert (shapes, model.batcher.runs - before) == ([[3, 16], [2, 16], [1, 16]], 2)
+
+    ask(asked)
+
+
+def test_a_model_that_is_replaced_goes_without_the_garbage_collector(ask: Any) -> None:
+    async def asked(app: App, repository: Repository) -> None:
+        await both(app, "/v2/models/simple/infer", [add(1, 1)])
+        gone = weakref.ref(repository.find("simple"))  # type: ignore[type-var]
+        gc.disable()
+        try:
+            repository._models["simple"] = {}
+            for _ in range(500):  # the thread that loaded it may not have let go yet
+                await asyncio.sleep(0.01 if gone() else 0)
+            assert gone() is None
+        finally:
+            gc.enable()
 
     ask(asked)
 

@@ -71,7 +71,8 @@ class CommonForm:
             text = body if header_length is None else body[:header_length]
             request = self._decode(text)
             shape = request.inputs[0].shape
-            rows, data = shape[0] if shape else 0, list[bytes | memoryview]()
+            rows = shape[0] if shape else 0
+            data: list[bytes | memoryview] = []
             at = len(body) if header_length is None else header_length
             for wanted, given in zip(self._inputs, request.inputs, strict=True):
                 size = given.parameters.binary_data_size
@@ -109,8 +110,10 @@ class CommonForm:
 
     def arrays(self, batch: Sequence[Asked], rows: int) -> dict[str, np.ndarray]:
         """The inputs of requests of so many rows together, which cannot be written to."""
-        columns = zip(self._inputs, zip(*(asked.data for asked in batch), strict=True), strict=True)
-        return {tensor.name: tensor.array(b"".join(parts), rows) for tensor, parts in columns}
+        return {
+            tensor.name: tensor.array(b"".join([asked.data[i] for asked in batch]), rows)
+            for i, tensor in enumerate(self._inputs)
+        }
 
     def answers(self, found: Mapping[str, np.ndarray], rows: int) -> Answers:
         """A model's outputs. Raises NotCommon where one is not as the model declares it."""
@@ -118,7 +121,8 @@ class CommonForm:
 
     def write(self, asked: Asked, answers: Answers, start: int) -> tuple[bytes, int | None]:
         """The body for a request whose rows begin there, and the length of its JSON where bytes follow it."""
-        end, parts = start + asked.rows, list[Any]()
+        end = start + asked.rows
+        parts: list[Any] = []
         tail = b"}" if not asked.id else b',"id":%b}' % _encode(asked.id)
         if not asked.binary:
             for tensor, flat in zip(self._outputs, answers.flat, strict=True):
@@ -137,6 +141,7 @@ class _Input:
     def __init__(self, tensor: TensorSpec) -> None:
         self.name, self._datatype, self._row = tensor.name, tensor.datatype, list(tensor.shape[1:])
         self._width, self._code = prod(self._row), _ELEMENTS[tensor.datatype][0]
+        self._one = struct.Struct(f"<{self._width}{self._code}")
         self._dtype = DATATYPES[tensor.datatype].newbyteorder("<")
 
     def _check(self, given: Any, rows: int, count: int) -> None:
@@ -154,7 +159,7 @@ class _Input:
             raise NotCommon
         count = len(given.data)
         self._check(given, rows, count)
-        return struct.pack(f"<{count}{self._code}", *given.data)
+        return self._one.pack(*given.data) if rows == 1 else struct.pack(f"<{count}{self._code}", *given.data)
 
     def cut(self, given: Any, rows: int, data: memoryview, size: int) -> memoryview:
         """The numbers that came as bytes, of which the request says that they are so many."""

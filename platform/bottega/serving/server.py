@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -188,6 +189,8 @@ async def _serve(
             followers.append(asyncio.create_task(repository.follow()))
         if calls is not None:
             await calls.start()
+        gc.collect()
+        gc.freeze()  # what is loaded is there to stay: the collector, which holds all up, looks at the rest alone
         async with contextlib.nullcontext() if replica is None else replica.telling(app.own_metrics):
             await server.serve([listener])
         if calls is not None:
