@@ -50,6 +50,7 @@ def judge_rows(predict: Predict, rows: SessionRows, events: int, chosen: np.ndar
         "mrr_at_10_first": mrr_at(first),
         "hit_at_10_session": hit_at(found),
         "mrr_at_10_session": mrr_at(found),
+        "hit_at_100_session": hit_at(found, 100),
     }
     for name, part in (("browse", browsed), ("critique", ~browsed)):
         if part.any():

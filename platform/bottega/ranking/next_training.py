@@ -90,7 +90,8 @@ def train(
     Raises InvalidInput where there are too few sessions.
     """
     restaurants = sources["restaurants"]
-    longest = max(s.settings.longest for s in recipe.models if isinstance(s.settings, TowerSettings))
+    lengths = [spec.settings.longest for spec in recipe.models if isinstance(spec.settings, TowerSettings)]
+    longest = max(lengths, default=recipe.events)
     rows = session_rows(sources, longest, since_us, until_us)
     if len(rows) * GATE_SHARE < MINIMUM_SESSIONS:
         raise InvalidInput(
