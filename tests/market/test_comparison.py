@@ -5,9 +5,9 @@ import pytest
 from bottega.errors import InvalidInput
 from bottega.market.city import City
 from bottega.market.comparison import compare, markets
+from bottega.market.conditions import Conditions
 from bottega.market.exploration import Estimated, evaluate_off_policy, study
 from bottega.market.policies import NoSurge, Optimiser, Rule
-from bottega.market.simulation import Conditions
 from bottega.market.tuning import tune
 
 

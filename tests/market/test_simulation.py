@@ -6,9 +6,10 @@ import pytest
 
 from bottega.errors import InvalidInput
 from bottega.market.city import City
+from bottega.market.conditions import Conditions
 from bottega.market.indicators import gini, measure
 from bottega.market.policies import Bounds, NoSurge, Rule
-from bottega.market.simulation import Conditions, Days, simulate
+from bottega.market.simulation import Days, simulate
 
 ARRAYS = [name for name in Days.__dataclass_fields__ if name != "seeds"]
 

@@ -15,7 +15,7 @@ from bottega.progress import silent
 from bottega.settings import load_settings
 from bottega.times import CITY_TIMEZONE, HOUR_US, parse_time, to_epoch_us
 from bottega.training.demand_examples import count_rows, join
-from bottega.training.demand_training import predict
+from bottega.training.demand_scoring import predict
 from bottega.training.gate import Gate
 from bottega.training.outcome import Origin, Outcome
 from bottega.training.reference import Reference

@@ -36,6 +36,7 @@ def simulate(
 
     from bottega.errors import NotFound
     from bottega.market import simulation
+    from bottega.market.conditions import Conditions
     from bottega.market.indicators import measure
     from bottega.market.policies import NoSurge, Optimiser, Policy, Rule
 
@@ -44,7 +45,7 @@ def simulate(
         raise NotFound(f"There is no policy {policy!r}.", next_step=f"Policies are {', '.join(known)}.")
     session = open_session(workspace, as_json)
     city = _city(session, since, until)
-    conditions = simulation.Conditions(drivers=drivers, elasticity=elasticity)
+    conditions = Conditions(drivers=drivers, elasticity=elasticity)
     with session.progress() as progress:
         found = measure(simulation.simulate(city, known[policy], range(days), conditions, progress))
     session.emit(
@@ -100,8 +101,8 @@ def explore(
     as_json: JsonOption = False,
 ) -> None:
     """Estimate policies from the log of another one, beside the simulator's truth: where estimators mislead."""
+    from bottega.market.conditions import Conditions
     from bottega.market.exploration import evaluate_off_policy, study
-    from bottega.market.simulation import Conditions
 
     session = open_session(workspace, as_json)
     city = _city(session, since, until)

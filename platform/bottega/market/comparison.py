@@ -7,9 +7,10 @@ import numpy as np
 
 from bottega.errors import InvalidInput
 from bottega.market.city import City
+from bottega.market.conditions import Conditions
 from bottega.market.indicators import Indicators, measure
 from bottega.market.policies import Policy
-from bottega.market.simulation import Conditions, Days, simulate
+from bottega.market.simulation import Days, simulate
 from bottega.market.tuning import SCARCE
 from bottega.progress import Progress, silent
 

@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 
 from bottega.market.city import City
+from bottega.market.conditions import Conditions
 from bottega.market.policies import Bounds, NoSurge, Policy, Rule, Seen
-from bottega.market.simulation import Conditions, simulate
+from bottega.market.simulation import simulate
 from bottega.training.off_policy import doubly_robust, fold, ips, snips, uncovered, weigh
 
 PRICES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)

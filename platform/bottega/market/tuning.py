@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 
 from bottega.market.city import City
+from bottega.market.conditions import Conditions
 from bottega.market.indicators import measure
 from bottega.market.policies import Bounds, NoSurge, Optimiser, Policy, Rule
 from bottega.market.riders import Riders
-from bottega.market.simulation import Conditions, simulate
+from bottega.market.simulation import simulate
 from bottega.progress import Progress, silent
 
 SCARCE = 0.7

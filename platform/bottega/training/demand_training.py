@@ -6,7 +6,6 @@ from datetime import datetime
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from bottega.datasets.reading import Sources
 from bottega.errors import InvalidInput
@@ -17,15 +16,16 @@ from bottega.progress import Progress, silent
 from bottega.times import HOUR_US, from_epoch_us, to_epoch_us
 from bottega.training.demand import PROFILE, DemandRecipe
 from bottega.training.demand_examples import DemandExamples, count_rows, features, join, own_profile, totals
-from bottega.training.dispersion import fit_size, pinball
-from bottega.training.evaluate import Evaluation, SliceScore
+from bottega.training.demand_scoring import BASELINE, LOSS, judged, predict, score
+from bottega.training.dispersion import fit_size
+from bottega.training.evaluate import Evaluation
 from bottega.training.fitted import Fitted
 from bottega.training.gate import Gate, Rival, judge
 from bottega.training.outcome import Candidate, Origin, Outcome
 from bottega.training.package import ModelPackage, PackageInfo, Trained
 from bottega.training.profile import as_table
 from bottega.training.recipe import ModelSpec
-from bottega.training.reference import Reference, model_function
+from bottega.training.reference import model_function
 from bottega.training.settings import CountSettings, Effort
 from bottega.training.split import split_by_time
 from bottega.training.trace import trace
@@ -35,8 +35,6 @@ BUSY = 60
 """All hours of so many places are learned from; of the others, which are mostly zeros, every SPARSE-th."""
 SPARSE = 7
 MINIMUM_HOURS = 24
-LOSS = "wape_1h"
-BASELINE = "wape_profile"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def train(
     candidates = [_judge(bench, spec, learned, (fit, tune, held), trained) for spec in recipe.models]
     chosen = min(candidates, key=lambda candidate: candidate.loss)
     package = _learn_again(bench, chosen, every, rows, _trained(origin, since_us, until_us, len(rows)))
-    own = predict(package, recipe, _judged(package, recipe, rows))
+    own = predict(package, recipe, judged(package, recipe, rows))
     rival = None if champion is None else _find_rival(champion, package.info.trained, recipe, held)
     decision = judge(gate or Gate(), LOSS, chosen.loss, chosen.evaluation.metrics[BASELINE], rival)
     return Outcome(split.gate_us, tuple(candidates), chosen, package, own, rival, decision)
@@ -105,51 +103,8 @@ def evaluate(
     progress: Progress = silent,
 ) -> Evaluation:
     """Score a package on every known hour of [since, until) in the judged places; one without a row there counts 0."""
-    rows = _judged(package, recipe, count_rows(recipe, sources, since_us, until_us))
+    rows = judged(package, recipe, count_rows(recipe, sources, since_us, until_us))
     return score(predict(package, recipe, join(recipe, rows, sources, progress)), recipe)
-
-
-def predict(package: ModelPackage, recipe: DemandRecipe, examples: DemandExamples) -> pd.DataFrame:
-    """The reference's answers: at, label_at (UTC), actual, predicted, low, high, mean, baseline, and the request's."""
-    ready = Reference(package).columns(examples.request, examples.given)
-    target, at = recipe.target, pd.to_datetime(examples.at_us, unit="us", utc=True)
-    usual = package.tables[PROFILE].read([examples.request[recipe.place], examples.hour_of_week], [_mean_name(recipe)])
-    return pd.DataFrame(
-        {
-            "at": at,
-            "label_at": at + pd.Timedelta(HOUR_US, "us"),
-            "actual": examples.counts[target.label],
-            "predicted": np.asarray(ready[target.answer], np.float64),
-            "low": np.asarray(ready[target.low], np.float64),
-            "high": np.asarray(ready[target.high], np.float64),
-            "mean": np.asarray(ready[next(iter(recipe.expected))], np.float64),
-            "baseline": usual[0],
-        }
-    ).assign(**{name: column for name, column in examples.request.items() if name != recipe.calendar.input})
-
-
-def score(predicted: pd.DataFrame, recipe: DemandRecipe) -> Evaluation:
-    """Errors over all rows, each place's beside them, the worst three named; `wape` is per count that there was."""
-    actual = predicted["actual"].to_numpy()
-    whole = max(actual.sum(), 1.0)
-    pinballs = {
-        f"pinball_{level:g}": pinball(actual, predicted[column].to_numpy(), level)
-        for column, level in (("low", 0.1), ("predicted", 0.5), ("high", 0.9))
-    }
-    metrics = {
-        LOSS: float(np.abs(predicted["predicted"] - actual).sum() / whole),
-        BASELINE: float(np.abs(predicted["baseline"] - actual).sum() / whole),
-        "wape_1h_of_mean": float(np.abs(predicted["mean"] - actual).sum() / whole),
-        "bias_of_mean": float((predicted["mean"] - actual).sum() / whole),
-        "coverage_80": float(_covered(predicted).mean()),
-        **pinballs,
-    }
-    slices = [
-        *_by_group(predicted, recipe.place, predicted[recipe.place].astype(str)),
-        *_by_group(predicted, "hour", predicted["at"].dt.tz_convert(recipe.calendar.timezone).dt.strftime("%H")),
-    ]
-    worst = sorted((s for s in slices if s.slice == recipe.place), key=lambda found: -found.mae)[:3]
-    return Evaluation(len(predicted), metrics, tuple(slices), tuple(worst))
 
 
 def _judge(
@@ -167,7 +122,7 @@ def _judge(
     mean = model_function(spec.kind, fitted.model, bench.effort.threads)(watched)[:, 0]
     size = fit_size(tune.matrix(recipe)[:, 0], mean)
     package = _package(bench, spec, fitted, tables, size, trained, {}, held)
-    answers = predict(package, recipe, _judged(package, recipe, held))
+    answers = predict(package, recipe, judged(package, recipe, held))
     evaluation = score(answers, recipe)
     info = msgspec.structs.replace(package.info, metrics=evaluation.metrics)
     return Candidate(spec.name, fitted, replace(package, info=info), evaluation, answers, evaluation.metrics[LOSS])
@@ -254,21 +209,12 @@ def _find_rival(champion: ModelPackage, trained: Trained, recipe: DemandRecipe, 
     own, places = champion.info.trained, np.zeros(0, bool)
     if (own.since, own.until, own.fingerprint) == (trained.since, trained.until, trained.fingerprint):
         return Rival(champion.info.metrics[LOSS], places, "The champion was trained on the same data.", True)
-    rows = _judged(champion, recipe, held)
+    rows = judged(champion, recipe, held)
     if not len(rows) or not set(champion.info.plan.looked_up) <= held.given.keys():
         return None
     learned = _epoch_us(own.since) <= int(rows.at_us.min()) and int(rows.at_us.max()) < _epoch_us(own.until)
     remark = "The champion has learned from this period, which flatters it." if learned else ""
     return Rival(score(predict(champion, recipe, rows), recipe).metrics[LOSS], places, remark)
-
-
-def _judged(package: ModelPackage, recipe: DemandRecipe, examples: DemandExamples) -> DemandExamples:
-    """The rows of the places with the highest counts of the training span; of equals, the lower number."""
-    table = package.tables[PROFILE]
-    ids = np.flatnonzero(table.known.reshape(-1, table.strides[0]).any(axis=1))
-    (level,) = table.read([ids, np.zeros(len(ids), np.int64)], [f"{recipe.target.label}_level"])
-    judged = ids[np.argsort(-level, kind="stable")[: recipe.judged]]
-    return examples.where(np.isin(examples.request[recipe.place], judged))
 
 
 def _worth_learning(recipe: DemandRecipe, examples: DemandExamples) -> np.ndarray:
@@ -278,10 +224,6 @@ def _worth_learning(recipe: DemandRecipe, examples: DemandExamples) -> np.ndarra
     return np.isin(place, busiest) | ((examples.at_us // HOUR_US + place) % SPARSE == 0)
 
 
-def _mean_name(recipe: DemandRecipe) -> str:
-    return f"{recipe.target.label}_mean"
-
-
 def _trained(origin: Origin, since_us: int, until_us: int, rows: int) -> Trained:
     since, until = (from_epoch_us(moment).isoformat() for moment in (since_us, until_us))
     return Trained(since, until, rows, origin.data_source, origin.fingerprint)
@@ -289,25 +231,3 @@ def _trained(origin: Origin, since_us: int, until_us: int, rows: int) -> Trained
 
 def _epoch_us(moment: str) -> int:
     return to_epoch_us(datetime.fromisoformat(moment))
-
-
-def _covered(predicted: pd.DataFrame) -> np.ndarray:
-    return predicted["actual"].between(predicted["low"], predicted["high"]).to_numpy(np.float64)
-
-
-def _by_group(predicted: pd.DataFrame, name: str, values: pd.Series) -> list[SliceScore]:
-    error = predicted["predicted"] - predicted["actual"]
-    rows = pd.DataFrame(
-        {
-            "mae": error.abs(),
-            "baseline_mae": (predicted["baseline"] - predicted["actual"]).abs(),
-            "bias": error,
-            "coverage": _covered(predicted),
-        }
-    )
-    groups = rows.groupby(values.to_numpy(), sort=True)
-    means, sizes = groups.mean(), groups.size()
-    return [
-        SliceScore(name, str(value), int(sizes[value]), **{k: float(v) for k, v in means.loc[value].items()})
-        for value in means.index
-    ]
