@@ -24,6 +24,7 @@ class RowForm:
     def __init__(self, plan: FeaturePlan) -> None:
         self._fields = [(f"field_{i}", field) for i, field in enumerate(plan.request)]
         self._decoder = _decoder(self._fields) if all(map(_is_plain, plan.request)) else None
+        self._colons = sum(1 + field.name.count(":") for field in plan.request)
 
     def read(self, body: bytes, header_id: str = "") -> Rows | None:
         """The row in a body, with `header_id` where it brings no id; None where it is of another form.
@@ -34,11 +35,19 @@ class RowForm:
             return None
         try:
             row = self._decoder.decode(body)
+            if body.count(b":") != self._colons + _colons_of(row):
+                return None  # it may give a field twice
             columns = {field.name: _column(field, getattr(row, place)) for place, field in self._fields}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, InvalidInput):
             return None
         given = row.id if row.id is not msgspec.UNSET else header_id
         return Rows(columns, (check_id(given) if given or row.id == "" else new_id(),), single=True)
+
+
+def _colons_of(row: Any) -> int:
+    """Colons in the texts of a row, and the one of its id, where it has one."""
+    texts = [value for value in msgspec.structs.astuple(row) if isinstance(value, str)]
+    return sum(text.count(":") for text in texts) + (row.id is not msgspec.UNSET)
 
 
 def _is_plain(field: Field) -> bool:
