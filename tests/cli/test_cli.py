@@ -54,7 +54,7 @@ def terminal(tmp_path, monkeypatch, capsys):
 
 
 COMMANDS = ["data", "features", "train", "registry", "compile", "deploy", "serve", "predict", "evaluate"]
-COMMANDS += ["search", "newcomers", "rides", "batch", "queue", "monitor", "studio", "lab", "demo", "doctor"]
+COMMANDS += ["search", "newcomers", "rides", "batch", "queue", "monitor", "market", "studio", "lab", "demo", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

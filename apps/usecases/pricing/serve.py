@@ -59,10 +59,12 @@ def multiplier(xp: Any, requests_mean: Any, cars: Any, cap: Any) -> Any:
 def confidence(xp: Any, requests_mean: Any, cars: Any, multiplier: Any) -> Any:
     """Chance that more ask than cars come, where the price is raised, else that no more do; both nearly normal.
 
-    The counts scatter by a tenth of their square more than Poisson's. A logistic curve stands in for the normal one.
+    As in the rule there is at least one car. The counts scatter by a tenth of their square more than Poisson's. A
+    logistic curve stands in for the normal one.
     """
-    spread = requests_mean + cars + 0.1 * (requests_mean * requests_mean + cars * cars)
-    more = 1.0 / (1.0 + xp.exp(-1.702 * (requests_mean - cars) / xp.sqrt(spread + 0.01)))
+    some = xp.maximum(cars, 1.0)
+    spread = requests_mean + some + 0.1 * (requests_mean * requests_mean + some * some)
+    more = 1.0 / (1.0 + xp.exp(-1.702 * (requests_mean - some) / xp.sqrt(spread)))
     return xp.where(multiplier > 1.0, more, 1.0 - more)
 
 
