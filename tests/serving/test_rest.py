@@ -87,6 +87,16 @@ def test_one_object_gets_one_answer(http: httpx.Client, client: Client) -> None:
     assert http.post("/v1/eta/predict", json=ROW, headers={"x-request-id": "trip-2"}).json()["id"] == "trip-2"
 
 
+def test_the_raw_view_has_an_express_lane_that_answers_as_the_general_code(http: httpx.Client) -> None:
+    tensor = {"name": "features", "shape": [2, 5], "datatype": "FP32", "data": [0.1, 2, -3, 4, 5.5, 6, 7, 8, 9, 1e4]}
+    quick = http.post("/v2/models/eta-raw/infer", json={"inputs": [tensor]})
+    general = http.post("/v2/models/eta-raw/infer", json={"inputs": [tensor], "parameters": {"timeout": 10_000_000}})
+    assert (quick.status_code, quick.content) == (200, general.content)
+    wrong = http.post("/v2/models/eta-raw/infer", json={"inputs": [{**tensor, "shape": [2, 4], "data": [1.0] * 8}]})
+    assert wrong.status_code == 400
+    assert "(batch, 5)" in wrong.json()["error"]
+
+
 def test_the_raw_view_is_the_compiled_model(served: Served, client: Client, load: Load) -> None:
     features = np.random.default_rng(3).normal(5, 3, (40, 5)).astype(np.float32)
     expected = load(served[0], 1).predict_raw(features)

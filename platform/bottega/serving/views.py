@@ -65,7 +65,6 @@ class RawModel:
     """The model's input matrix in, its output out; nothing is logged."""
 
     max_batch = MAX_ROWS
-    lane: Lane | None = None
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -73,6 +72,7 @@ class RawModel:
         self._input = manifest.inputs[0].name
         self.name, self.version = endpoint.usecase + RAW_SUFFIX, str(endpoint.version)
         self.outputs: Mapping[str, str] = {tensor.name: tensor.datatype for tensor in manifest.outputs}
+        self.lane = endpoint.raw_lane
         self.batcher, self.metrics, self.statistics = endpoint.raw, endpoint.raw_metrics, endpoint.raw_statistics
 
     def metadata(self) -> ModelMetadata:
