@@ -28,7 +28,7 @@ assert _spec is not None and _spec.loader is not None
 models = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(models)
 
-HEAD_S, BODY_S = 0.5, 1.0
+HEAD_S, BODY_S = 1.5, 3.0
 ROW = {"pu_zone": 3, "do_zone": 12, "at": "2024-01-16T08:30:00-05:00"}
 PREDICT, ETA, RAW, SIMPLE, TEXT = (
     "/v1/eta/predict",
