@@ -40,16 +40,21 @@ def test_evaluate_counts_rows_and_scores_the_champion(live, usecase, settings):
     assert (found.rows, found.rows_rejected) == (gathered.rows, gathered.rejected)
     assert found.metrics["mae_min"] < found.metrics["baseline_mae_min"]
     assert 0.7 < found.metrics["coverage_80"] < 0.9
-    assert {slice.slice for slice in found.slices} == {"borough", "hour", "distance"}
+    assert {slice.slice for slice in found.slices} == {"borough", "month", "hour", "distance"}
+    assert found.metrics["mae_min"] < found.metrics["router_mae_min"]
+    assert found.least_covered[0].coverage == min(slice.coverage for slice in found.slices)
 
 
-def test_a_file_scores_as_the_dataset_that_it_was_taken_from(live, usecase, settings, tmp_path):
+@pytest.mark.parametrize("named", ["", "tlc_green_trips", "tlc_green_trips/trips_2024-03.parquet"])
+def test_a_folder_or_file_scores_as_the_dataset_that_it_was_taken_from(live, usecase, settings, tmp_path, named):
     trips = gather(usecase, live, settings, day("2024-03-06"), day("2024-03-07")).sources["trips"]
     trips = trips[trips["pickup_at"] >= day("2024-03-06")]
     local = {c: trips[c].dt.tz_convert(CITY_TIMEZONE).dt.tz_localize(None) for c in ("pickup_at", "dropoff_at")}
     columns = ["pu_zone", "do_zone", "distance_mi", "fare_usd", "rate_code", "passengers"]
-    trips[columns].assign(**local).to_parquet(tmp_path / "trips_2024-03.parquet", index=False)
-    from_file = evaluate(usecase, live, settings, data=tmp_path / "trips_2024-03.parquet")
+    folder = tmp_path / "tlc_green_trips"
+    folder.mkdir()
+    trips[columns].assign(**local).to_parquet(folder / "trips_2024-03.parquet", index=False)
+    from_file = evaluate(usecase, live, settings, data=tmp_path / named)
     from_dataset = evaluate(usecase, live, settings, since=day("2024-03-06"), until=day("2024-03-07"))
     assert from_file.rows == from_dataset.rows
     assert from_file.metrics == pytest.approx(from_dataset.metrics)

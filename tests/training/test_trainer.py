@@ -2,6 +2,7 @@ import dataclasses
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
 from bottega.errors import InvalidInput
@@ -52,6 +53,18 @@ def test_the_same_seed_gives_the_same_figures_and_bytes(run, outcome, recipe):
     again = run(recipe=dataclasses.replace(recipe, models=recipe.models[:1]))
     assert again.candidates[0].evaluation == outcome.candidates[0].evaluation
     assert again.candidates[0].package.model == outcome.candidates[0].package.model
+
+
+def test_trips_after_the_span_change_nothing_that_is_learned(run, outcome, sources, trips, span):
+    """Retraining beside trips of the days that follow, and slow ones, gives the same bytes."""
+    later = trips(2000, seed=8, slower=4.0, start=pd.Timestamp(span[1], unit="us", tz="UTC"))
+    both = pd.concat([sources["trips"], later.assign(trip_id=later["trip_id"] + 90_000)], ignore_index=True)
+    again = run(sources=dict(sources) | {"trips": both})
+    assert again.chosen.evaluation == outcome.chosen.evaluation
+    assert again.package.model == outcome.package.model
+    for name, table in outcome.package.tables.items():
+        for column, values in table.columns.items():
+            np.testing.assert_array_equal(values, again.package.tables[name].columns[column])
 
 
 def test_the_reference_equals_the_recipe_run_by_hand(outcome, recipe, sources, span):

@@ -5,7 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bottega.times import to_epoch_us
+from bottega.training.evaluate import predict_examples
 from bottega.training.examples import make_examples
+from usecases import find
 from usecases.eta import features, serve, train
 
 
@@ -65,18 +68,37 @@ def test_slices_follow_the_zone_table(sources):
     assert (found["distance"][clear] == names[np.searchsorted([1, 3, 6, 12], km[clear], side="right")]).all()
 
 
+def test_the_future_changes_no_feature_and_no_answer(run, sources, span):
+    """What was answered before noon does not know how the trips of the afternoon went, or that there were any."""
+    package, recipe = run("eta").package, find("eta").recipe
+    noon = pd.Timestamp((span[0] + span[1]) // 2, unit="us", tz="UTC")
+    table = sources["trips"]
+    unknown = table["dropoff_at"] > noon
+    changed = table.assign(
+        speed_kmh=table["speed_kmh"].where(~unknown, 1.0), duration_min=table["duration_min"].where(~unknown, 170.0)
+    )
+    before = make_examples(recipe, sources, span[0], to_epoch_us(noon.to_pydatetime()))
+    expected = predict_examples(package, recipe, before)
+    for trips in (changed, table[table["pickup_at"] < noon]):
+        again = make_examples(recipe, dict(sources) | {"trips": trips}, span[0], to_epoch_us(noon.to_pydatetime()))
+        for name, column in before.given.items():
+            np.testing.assert_array_equal(again.given[name], column)
+        found = predict_examples(package, recipe, again)
+        for name in ("predicted", "low", "high", "router"):
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("BOTTEGA_DATA"), reason="needs real trips: set BOTTEGA_DATA")
 def test_a_month_of_real_trips_is_learned_as_well_as_it_can_be(tmp_path):
     from bottega.datasets.trips import load_trips
     from bottega.datasets.zones import load_adjacency, load_zones
     from bottega.settings import Settings
-    from bottega.times import parse_time, to_epoch_us
+    from bottega.times import parse_time
     from bottega.training.evaluate import evaluate_package
     from bottega.training.trainer import Origin
     from bottega.training.trainer import train as fit_models
     from bottega.workspace import Workspace
-    from usecases import find
 
     folder = Path(os.environ["BOTTEGA_DATA"])
     january, february, march = (

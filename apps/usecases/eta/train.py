@@ -10,6 +10,7 @@ from bottega.features.steps import Bucket
 from bottega.times import local_us
 from bottega.training.encoding import LOG_MEAN, LOG_ROWS, LOG_SPREAD, PairEncoding
 from bottega.training.interval import IntervalSettings
+from bottega.training.lateness import Lateness
 from bottega.training.recipe import ModelSpec, Target
 from bottega.training.router import HOPS, KM, LOG_HOUR, MINUTES, Router
 from bottega.training.settings import BoostingSettings, NetworkSettings
@@ -27,9 +28,10 @@ bands = (
     Bucket(
         "great_circle_km", (0.5, 1.5, 3.0, 5.0, 8.0, 15.0, 1000.0), "distance_band"
     ),  # the last one: distance unknown
-    Bucket("hour", (6.0, 10.0, 15.0, 20.0), "hour_band"),
+    Bucket("pair_log_spread", (0.35, 0.45, 0.55), "spread_band"),
 )
-interval = IntervalSettings(low="log_low", high="log_high")
+lateness = Lateness(tolerance=3.0, weight=2.0)
+interval = IntervalSettings(low="log_low", high="log_high", smoothing=60.0)
 
 inputs = (
     "pu_zone",
@@ -77,17 +79,19 @@ def labels(sources: Sources) -> pd.DataFrame:
 
 
 def slices(rows: pd.DataFrame, sources: Sources) -> Mapping[str, np.ndarray]:
-    """Pickup borough, local hour, and straight-line distance between the zones, for each label row."""
+    """Pickup borough, local month and hour, and straight-line distance between the zones, for each label row."""
     table = sources["zones"].set_index("zone")
     start, end = (table.reindex(rows[key].to_numpy()) for key in ("pu_zone", "do_zone"))
     north = 111.2 * (end["lat"].to_numpy() - start["lat"].to_numpy())
     east = 84.3 * (end["lon"].to_numpy() - start["lon"].to_numpy())  # at 40.7 degrees north
-    hour = local_us(rows["at"].to_numpy(), CITY_TIMEZONE) // 3_600_000_000 % 24
+    local = local_us(rows["at"].to_numpy(), CITY_TIMEZONE)
+    hour = local // 3_600_000_000 % 24
     names = np.array(["0 to 1 km", "1 to 3 km", "3 to 6 km", "6 to 12 km", "over 12 km", "unknown"])
     distance = np.hypot(north, east)
     band = np.where(np.isnan(distance), 5, np.searchsorted([1, 3, 6, 12], distance, side="right"))
     return {
         "borough": start["borough"].fillna("Unknown").to_numpy().astype(str),
+        "month": local.astype("datetime64[us]").astype("datetime64[M]").astype(str),
         "hour": np.char.zfill(hour.astype(str), 2),
         "distance": names[band],
     }

@@ -25,6 +25,7 @@ USECASE = UseCase(
         encoded=train.encoded,
         bands=train.bands,
         interval=train.interval,
+        lateness=train.lateness,
         answers=serve.answers,
         models=train.models,
         labels=train.labels,

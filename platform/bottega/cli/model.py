@@ -86,6 +86,7 @@ def evaluate(
         table("", ("metric", "value"), list(found.metrics.items())),
         table("refused rows", ("reason", "rows"), list(found.rows_rejected.items())),
         *_worst(found.worst_slices),
+        *_least_covered(found.least_covered),
     )
 
 
@@ -93,3 +94,9 @@ def _worst(slices: Sequence["SliceScore"]) -> list[Table]:
     """The table of the worst slices, where the use case has any."""
     rows = [(s.slice, s.value, s.rows, s.mae, s.baseline_mae) for s in slices]
     return [table("worst slices", ("slice", "value", "rows", "MAE", "baseline's"), rows)] if rows else []
+
+
+def _least_covered(slices: Sequence["SliceScore"]) -> list[Table]:
+    """The slices whose interval holds the fewest labels, where the use case has intervals."""
+    rows = [(s.slice, s.value, s.rows, s.coverage) for s in slices]
+    return [table("least covered slices", ("slice", "value", "rows", "inside"), rows)] if rows else []

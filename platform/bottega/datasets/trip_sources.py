@@ -1,5 +1,7 @@
 """Trips for a use case: those of a span with the history before it, their zones, and which zones meet."""
 
+import contextlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +41,8 @@ def read_trip_sources(
     zones = zones_of(origin, workspace, settings, known, data)
     neighbours = neighbours_of(origin, workspace, settings, data)
     first = loaded.table["pickup_at"].iloc[0].to_pydatetime() if since is None else since
-    before = _history(dataset, workspace, settings, first, history + LONGEST_TRIP)
+    places = (origin,) if data is None else (origin, dataset)
+    before = _history(places, workspace, settings, first, history + LONGEST_TRIP)
     trips = loaded.table if before is None else pd.concat([before, loaded.table], ignore_index=True)
     return Gathered(
         {"trips": trips, "zones": zones, "neighbours": neighbours},
@@ -63,12 +66,16 @@ def _span(
 
 
 def _history(
-    origin: Origin, workspace: Workspace, settings: Settings, first: datetime, history: timedelta
+    places: Sequence[Origin | Path], workspace: Workspace, settings: Settings, first: datetime, history: timedelta
 ) -> pd.DataFrame | None:
-    try:
-        return load_trips(origin, workspace, settings, first - history, first).table
-    except InvalidInput:  # the data begins with the span: the first features are null, as they were then
-        return None
+    """The trips before the first one, from the first place that has some; None where the data begins with it.
+
+    The first features are null then, as they were.
+    """
+    for place in places:
+        with contextlib.suppress(InvalidInput):
+            return load_trips(place, workspace, settings, first - history, first).table
+    return None
 
 
 def zones_of(

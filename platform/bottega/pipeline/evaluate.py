@@ -30,6 +30,7 @@ class Scored(msgspec.Struct, frozen=True):
     rows_rejected: dict[str, int]
     metrics: dict[str, float]
     worst_slices: tuple[SliceScore, ...] = ()
+    least_covered: tuple[SliceScore, ...] = ()
     slices: tuple[SliceScore, ...] = ()
 
 
@@ -62,6 +63,7 @@ def evaluate(
         gathered.rejected,
         found.metrics,
         found.worst,
+        found.least_covered,
         found.slices,
     )
 

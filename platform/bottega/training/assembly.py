@@ -43,7 +43,7 @@ class Bench:
 
     def teach(self, examples: Examples) -> Learned:
         """The tables that the examples teach."""
-        return self.teacher.teach(examples, self.effort.seed)
+        return self.teacher.teach(examples, 5 if self.effort.quick else 10, self.effort.seed)
 
     def rows(
         self, spec: ModelSpec, examples: Examples, tables: Tables, own: Mapping[str, np.ndarray] | None = None
@@ -95,7 +95,7 @@ class Bench:
         drawn = samples.where(some)
         return ModelPackage(
             PackageInfo(usecase, spec.name, spec.kind, plan, trained, dict(metrics), git_commit),
-            {name: table for name, table in tables.items() if name in _used_tables(plan)},
+            {name: table for name, table in tables.items() if name in self._kept_tables(plan)},
             fitted.model,
             self.traced(plan),
             drawn.request,
@@ -112,7 +112,8 @@ class Bench:
             if isinstance(step, Function)
         }
 
-
-def _used_tables(plan: FeaturePlan) -> set[str]:
-    looked_up = {step.table for step in plan.steps if isinstance(step, Lookup)}
-    return looked_up | {field.known_in for field in plan.request if field.known_in} | {BASELINE_TABLE}
+    def _kept_tables(self, plan: FeaturePlan) -> set[str]:
+        """Those that the plan looks up, and those that answers are compared with."""
+        looked_up = {step.table for step in plan.steps if isinstance(step, Lookup)}
+        known = {field.known_in for field in plan.request if field.known_in}
+        return looked_up | known | {BASELINE_TABLE, self.recipe.router.table, self.recipe.router.hours}

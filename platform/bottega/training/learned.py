@@ -19,8 +19,6 @@ from bottega.training.reference import no_online_store
 from bottega.training.residual import ResidualRecipe
 from bottega.training.zone_graph import ZoneGraph, join_zones
 
-FOLDS = 10
-
 
 @dataclass(frozen=True)
 class Learned:
@@ -49,12 +47,12 @@ class Teacher:
         places = statics[recipe.router.places].columns
         return cls(recipe, statics, join_zones(places["lat"], places["lon"], sources[recipe.router.neighbours]))
 
-    def teach(self, examples: Examples, seed: int) -> Learned:
-        """The tables from all examples, and the examples' own columns out of fold."""
-        fold = np.random.default_rng(seed).integers(0, FOLDS, len(examples))
+    def teach(self, examples: Examples, folds: int, seed: int) -> Learned:
+        """The tables from all examples, and the examples' own columns out of `folds` folds."""
+        fold = np.random.default_rng(seed).integers(0, folds, len(examples))
         names = self.recipe.learned()
         own = {name: np.empty(len(examples)) for name in names}
-        for held in range(FOLDS):
+        for held in range(folds):
             tables, inside = self._learn(examples.where(fold != held)), examples.where(fold == held)
             found = self.columns(names, inside.request, tables, inside.given)
             for name in names:

@@ -15,11 +15,13 @@ from bottega.errors import InvalidInput
 from bottega.features.on_request import OnRequest, function_steps
 from bottega.features.plan import AnyStep, FeaturePlan, needed
 from bottega.features.refs import View, reference_steps
-from bottega.features.steps import Bucket, Calendar, Function, Lookup, Model, Stack
+from bottega.features.steps import Bucket, Calendar, Columns, Function, Lookup, Model, Stack, calendar_parts
+from bottega.features.tables import Tables
 from bottega.progress import Progress
 from bottega.schema import Field
 from bottega.training.encoding import LOG_MEAN, LOG_ROWS, LOG_SPREAD, PairEncoding
 from bottega.training.interval import IntervalSettings
+from bottega.training.lateness import Lateness
 from bottega.training.package import ModelPackage
 from bottega.training.recipe import ModelSpec, Target
 from bottega.training.router import HOPS, KM, LOG_HOUR, MINUTES, Router
@@ -41,8 +43,9 @@ class ResidualRecipe:
     `references` are {column: "view:feature@key"}; `functions` are computed from request, calendar, view and routed
     columns. `router` and `encoding` learn tables, `routed` and `encoded` are {column: what it looks up in them}. After
     the model's `residual`, `bands` cut columns into the interval's bands and `answers` compute the answer fields.
-    `labels` maps the sources to a table of request columns, `requested_at`, the label and `label_at` (when it became
-    known); `slices` names each label row's group, for evaluation.
+    `lateness` says what an answer that was too low costs. `labels` maps the sources to a table of request columns,
+    `requested_at`, the label and `label_at` (when it became known); `slices` names each label row's group, for
+    evaluation.
     """
 
     request: tuple[Field, ...]
@@ -58,6 +61,7 @@ class ResidualRecipe:
     encoded: Mapping[str, str]
     bands: tuple[Bucket, ...]
     interval: IntervalSettings
+    lateness: Lateness
     answers: tuple[OnRequest, ...]
     models: tuple[ModelSpec, ...]
     labels: Callable[[Sources], pd.DataFrame]
@@ -81,6 +85,14 @@ class ResidualRecipe:
     def learned(self) -> tuple[str, ...]:
         """The columns that come from learned tables."""
         return (*self.routed, *self.encoded)
+
+    def routed_minutes(self, tables: Tables, request: Columns) -> np.ndarray:
+        """The router's own answer, (rows,) minutes, NaN where it has none or a package has no router."""
+        if self.router.table not in tables:
+            return np.full(len(request[self.calendar.input]), np.nan)
+        moments = calendar_parts(request[self.calendar.input], self.calendar.timezone, self.calendar.outputs)
+        minutes = tables[self.router.table].read([request[key] for key in self.router.keys], [MINUTES])[0]
+        return minutes * np.exp(tables[self.router.hours].read([moments[self.router.hour]], [LOG_HOUR])[0])
 
     def after(self) -> tuple[AnyStep, ...]:
         """The steps from the model's residual to the answer."""

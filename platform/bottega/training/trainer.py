@@ -92,7 +92,7 @@ def _judge(
     full = learned.tables | {bench.recipe.interval.table: bench.limits(spec, fitted, learned.tables, tune)}
     package = bench.package(usecase, spec, fitted, full, trained, {}, git_commit, held)
     answers = predict_examples(package, bench.recipe, held, bench.effort.threads)
-    evaluation = score(answers, bench.recipe.target.unit, held.slices)
+    evaluation = score(answers, bench.recipe.target.unit, held.slices, bench.recipe.lateness)
     mae = evaluation.metrics[f"mae_{bench.recipe.target.unit}"]
     return Candidate(spec.name, fitted, _with_metrics(package, evaluation), evaluation, answers, mae)
 
