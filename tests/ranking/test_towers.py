@@ -15,7 +15,7 @@ from bottega.ranking.towers import GOALS, Served, Towers
 from bottega.ranking.towers_fit import fit_towers, learn_towers, vectors
 
 RESTAURANTS = 12
-SETTINGS = TowerSettings(events=4, longest=6, width=16, hidden=16, epochs=12, batch=64, dropout=0.0)
+SETTINGS = TowerSettings(events=4, longest=6, width=16, hidden=16, epochs=12, steps=1, batch=64, dropout=0.0)
 LABELS = (np.arange(RESTAURANTS)[:, None] % 3 == np.arange(3)).astype(np.float32)
 
 
