@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bottega.errors import InvalidInput
-from bottega.features import plan
+from bottega.features import plan, steps, tables
 from bottega.features.plan import FeaturePlan
 from bottega.features.steps import Parts
 from bottega.features.tables import Table
@@ -60,8 +60,8 @@ def test_a_table_refuses_keys_out_of_its_bounds(keys, sizes):
 
 def test_tables_come_back_from_npz_as_they_went(tmp_path, pairs):
     single = Table.from_keys([np.array([4])], {"a": np.array([1.0]), "b": np.array([2.0])}, {"a": 0.5})
-    plan.save_tables(tmp_path / "tables.npz", {"pairs": pairs, "single": single})
-    loaded = plan.load_tables(tmp_path / "tables.npz")
+    tables.save_tables(tmp_path / "tables.npz", {"pairs": pairs, "single": single})
+    loaded = tables.load_tables(tmp_path / "tables.npz")
     assert loaded.keys() == {"pairs", "single"}
     for name, table in (("pairs", pairs), ("single", single)):
         again = loaded[name]
@@ -80,7 +80,7 @@ def test_calendar_parts_are_those_of_zoneinfo_across_clock_changes(timezone):
     anywhere = np.random.default_rng(3).integers(0, 2 * 10**9, 500).tolist()
     epoch_s = [*near, *(s for s in anywhere if s > 640_000_000)]  # clock changes are known from 1990 on
     outputs = {part: part for part in ("hour", "weekday", "minute_of_day", "hour_of_week")}
-    found = plan.calendar_parts(np.array(epoch_s) * 1_000_000, timezone, outputs)
+    found = steps.calendar_parts(np.array(epoch_s) * 1_000_000, timezone, outputs)
     local = [datetime.fromtimestamp(s, ZoneInfo(timezone)) for s in epoch_s]
     assert found["hour"].tolist() == [m.hour for m in local]
     assert found["weekday"].tolist() == [m.weekday() for m in local]
@@ -90,10 +90,10 @@ def test_calendar_parts_are_those_of_zoneinfo_across_clock_changes(timezone):
 
 def test_an_unknown_calendar_part_names_those_there_are():
     with pytest.raises(InvalidInput, match=r"no calendar part 'month'\. Parts are hour"):
-        plan.calendar_parts(np.array([0]), "UTC", {"m": "month"})
+        steps.calendar_parts(np.array([0]), "UTC", {"m": "month"})
 
 
-WEATHER = plan.Service("weather", "weather", ("zone",), "int32", ("temperature_c",), (None,), 0.25, 600)
+WEATHER = steps.Service("weather", "weather", ("zone",), "int32", ("temperature_c",), (None,), 0.25, 600)
 
 
 @pytest.fixture
@@ -105,14 +105,14 @@ def eta() -> FeaturePlan:
             Field("at", "INT64", is_time=True),
         ),
         steps=(
-            plan.Calendar("at", "UTC", {"hour": "hour"}),
-            plan.Lookup("zones", ("zone",), {"area": "area_km2"}),
-            plan.Online("traffic", ("zone",), "at", {"trips_1h": "count_1h"}),
-            plan.External(WEATHER, ("zone",), "at", {"cold": "temperature_c"}),
-            plan.Function("double", ("area", "hour"), ("twice_area", "twice_hour")),
-            plan.Bucket("hour", (6.0, 12.0), "part"),
-            plan.Stack(("twice_area", "trips_1h", "part"), "features"),
-            plan.Model("features", ("eta_min", "low_min")),
+            steps.Calendar("at", "UTC", {"hour": "hour"}),
+            steps.Lookup("zones", ("zone",), {"area": "area_km2"}),
+            steps.Online("traffic", ("zone",), "at", {"trips_1h": "count_1h"}),
+            steps.External(WEATHER, ("zone",), "at", {"cold": "temperature_c"}),
+            steps.Function("double", ("area", "hour"), ("twice_area", "twice_hour")),
+            steps.Bucket("hour", (6.0, 12.0), "part"),
+            steps.Stack(("twice_area", "trips_1h", "part"), "features"),
+            steps.Model("features", ("eta_min", "low_min")),
         ),
         answer=(Field("eta_min", "FP32"), Field("low_min", "FP32")),
     )
@@ -168,12 +168,13 @@ def test_a_plan_comes_back_from_json_as_it_went(eta):
 
 
 def test_a_plan_of_version_1_still_reads_and_a_newer_one_says_so(eta):
-    old = FeaturePlan(eta.request, tuple(s for s in eta.steps if not isinstance(s, plan.External)), eta.answer, 1)
+    old = FeaturePlan(eta.request, tuple(s for s in eta.steps if not isinstance(s, steps.External)), eta.answer, 1)
     written = msgspec.json.encode(old)
     assert b"external" not in written
     assert msgspec.json.decode(written, type=FeaturePlan) == old
-    newer = written.replace(b'"version":1', b'"version":3')
-    with pytest.raises(msgspec.ValidationError, match="the plan has version 3, this Bottega knows up to 2"):
+    newer = written.replace(b'"version":1', b'"version":99')
+    known = f"the plan has version 99, this Bottega knows up to {plan.PLAN_VERSION}"
+    with pytest.raises(msgspec.ValidationError, match=known):
         msgspec.json.decode(newer, type=FeaturePlan)
 
 

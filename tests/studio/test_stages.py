@@ -10,8 +10,8 @@ from bottega.features.steps import Model, Online, Stack
 from bottega.monitoring.alerts import Alert, Evidence
 from bottega.monitoring.detection import Detection
 from bottega.registry import ModelVersion
-from bottega.serving.client import Status, UseCaseStatus
 from bottega.serving.deployments import RoleStatus
+from bottega.serving.status import Status, UseCaseStatus
 from bottega.training.package import PackageInfo
 from bottega.training.package import Trained as TrainedOn
 from studio.snapshot import Snapshot

@@ -9,7 +9,7 @@ from bottega.schema import Field
 from usecases.pricing.features import CITY_TIMEZONE
 
 SLOPE, TIGHTNESS = 0.7, 0.9
-"""As tuned in the simulated market (`bottega market compare`), rounded to the gentler side."""
+"""Gentler than what `bottega market compare` finds: raises begin later, and rise more slowly."""
 CAP, EMERGENCY_CAP = 2.5, 1.2
 HOUR_US = 3_600_000_000.0
 
