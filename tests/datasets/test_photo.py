@@ -93,12 +93,17 @@ def test_a_decompression_bomb_is_refused_before_anything_is_decoded(side: int) -
 
 def test_reasons_are_told_apart() -> None:
     jpeg = save(colourful(), "JPEG")
+    plain = [
+        Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")
+    ]  # without a control block before the first
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
     cases = {
         b"": "empty",
         b"hello, I am a picture\n" * 100: "not_a_picture",
         save(colourful(), "GIF"): "not_a_picture",
         save(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100): "animated",
+        save(plain[0], "GIF", save_all=True, append_images=plain[1:]): "animated",
+        save(frames[0], "GIF", save_all=True, append_images=frames[1:])[:30]: "not_a_picture",
         save(colourful(), "PNG", save_all=True, append_images=[Image.new("RGB", (64, 64))]): "animated",
         save(colourful(), "BMP"): "not_a_picture",
         save(colourful(), "TIFF"): "not_a_picture",

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -88,12 +89,18 @@ def _open(content: bytes) -> Image.Image:
 
 def _foreign(content: bytes) -> BadPicture:
     kind = next((name for start, name in _OTHERS.items() if content.startswith(start)), "")
-    if content.startswith(b"GIF8") and content.count(b"\x21\xf9\x04") > 1:  # two graphic control blocks: two frames
-        return BadPicture(
-            "animated", "The picture is an animated GIF.", next_step="Send one still picture, JPEG or PNG."
-        )
+    if content.startswith(b"GIF8") and _moves(content):
+        return BadPicture("animated", "The picture is an animated GIF.", next_step=_STILL)
     what = f"The file is {kind}, not a JPEG or PNG picture." if kind else "The file is no JPEG or PNG picture."
     return BadPicture("not_a_picture", what, next_step="The content decides, not the file's name.")
+
+
+def _moves(gif: bytes) -> bool:
+    """Whether a GIF has a second picture; it is not decoded."""
+    try:
+        return bool(GifImageFile(io.BytesIO(gif)).is_animated)
+    except _DAMAGE:
+        return False
 
 
 def _damaged(error: Exception) -> BadPicture:

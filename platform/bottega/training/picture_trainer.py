@@ -26,9 +26,10 @@ from bottega.training.package import ModelPackage, PackageInfo, Trained
 from bottega.training.picture_evaluation import answer, log_loss, score
 from bottega.training.picture_examples import QUALITY, PictureExamples, check_enough, make_picture_examples
 from bottega.training.picture_network import Committee
+from bottega.training.picture_probes import border_auc, robustness
 from bottega.training.picture_recipe import PictureRecipe
 from bottega.training.picture_settings import PictureSettings
-from bottega.training.picture_training import train_members
+from bottega.training.picture_training import Members, train_members
 from bottega.training.recipe import ModelSpec
 from bottega.training.reference import no_online_store
 from bottega.training.settings import Effort
@@ -97,6 +98,7 @@ def _judge(
     plan = recipe.plan_with(spec, _triages(recipe, probability, examples.labels), _limits(examples))
     answers = _answers(plan, probability, examples)
     evaluation = score(recipe, examples, answers)
+    evaluation.metrics.update(_probe(recipe, examples, members, fold, effort.seed))
     calibrations = [
         fit_calibration(members.logits[rows, i], examples.labels[rows, i])
         for i, rows in ((i, examples.of_head(i)) for i in range(len(recipe.heads)))
@@ -109,6 +111,17 @@ def _judge(
     held_back = _held_back(recipe, examples, answers, since_us)
     loss = evaluation.metrics[f"log_loss_{recipe.heads[0].name}"]
     return Candidate(spec.name, fitted, package, evaluation, held_back, loss)
+
+
+def _probe(
+    recipe: PictureRecipe, examples: PictureExamples, members: Members, fold: np.ndarray, seed: int
+) -> dict[str, float]:
+    """How the first head fares with worse pictures, and with the border alone."""
+    rows, name = examples.of_head(0), recipe.heads[0].name
+    pixels, label = examples.pixels[rows], examples.labels[rows, 0]
+    spoilt = robustness(members.networks, pixels, label, fold[rows])
+    found = {f"auc_{name}_{probe}": auc for probe, auc in spoilt.items() if probe != "as_taken"}
+    return found | {f"auc_{name}_by_its_border": border_auc(pixels, label, fold[rows], seed)}
 
 
 def _calibrated_out_of_fold(logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:

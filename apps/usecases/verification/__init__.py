@@ -1,0 +1,1 @@
+"""Verification: whether a driver wears a mask, and a helmet."""
