@@ -34,6 +34,7 @@ def check_rows(rows: list[dict], model: str, batch: int, backends: list[tuple[st
             assert row["engine"] in ("tvm", "onnxruntime")
 
 
+@pytest.mark.slow
 def test_a_small_run_gives_the_promised_rows_and_files(tmp_path: Path) -> None:
     out, picture = tmp_path / "inference.json", tmp_path / "inference.png"
     options = ("--models", "two_tower", "--batches", "1", "--backends", "bottega,onnxruntime,torch", "--rounds", "2")

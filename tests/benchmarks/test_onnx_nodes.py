@@ -38,6 +38,7 @@ def run(pattern: str) -> list[dict]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_operators_that_our_models_use() -> None:
     rows = run(f"^test_({'|'.join(SAMPLE)})$")
     assert {row["test"].removeprefix("test_") for row in rows} == set(SAMPLE)

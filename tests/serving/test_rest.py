@@ -15,7 +15,7 @@ from bottega.errors import InvalidInput, NotFound
 from bottega.features.steps import Columns
 from bottega.serving.binary import decode_body
 from bottega.serving.client import Client
-from bottega.serving.log import read_predictions
+from bottega.serving.log import REPEATS, read_predictions
 from bottega.serving.rows import MAX_ROWS
 from bottega.times import from_epoch_us
 from bottega.workspace import Workspace
@@ -188,7 +188,7 @@ def test_counts_agree_in_status_metrics_and_log(served: Served, client: Client, 
     assert 'bottega_prediction_log{what="dropped"} 0.0' in metrics
     assert 'bottega_rows_total{model="eta-raw"}' in metrics
     everything = read_predictions(served[0], "eta")
-    assert len(everything) == after.rows
+    assert len(everything) + everything.attrs[REPEATS] == after.rows
     logged = everything.set_index("request_id").loc[ids]
     assert logged["at"].tolist() == [datetime(2024, 1, 16, 13, 30, tzinfo=UTC)] * 7
     assert logged["eta_min"].nunique() == 1

@@ -44,7 +44,7 @@ def test_history_before_the_span_serves_features_but_gives_no_rows(recipe, sourc
 
 def test_slices_and_requests_have_a_value_each_row(recipe, sources, span):
     examples = make_examples(recipe, sources, *span)
-    assert set(examples.slices) == {"borough", "hour", "distance"}
+    assert set(examples.slices) == {"borough", "hour", "distance", "month"}
     assert {len(v) for v in (*examples.slices.values(), *examples.request.values())} == {len(examples)}
     moments = pd.to_datetime(examples.at_us[:50], unit="us", utc=True).tz_convert("America/New_York")
     assert examples.slices["hour"][:50].tolist() == [f"{m.hour:02d}" for m in moments]

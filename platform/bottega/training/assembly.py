@@ -116,4 +116,6 @@ class Bench:
         """Those that the plan looks up, and those that answers are compared with."""
         looked_up = {step.table for step in plan.steps if isinstance(step, Lookup)}
         known = {field.known_in for field in plan.request if field.known_in}
-        return looked_up | known | {BASELINE_TABLE, self.recipe.router.table, self.recipe.router.hours}
+        router = self.recipe.router
+        routes = set() if router is None else {router.table, router.hours}
+        return looked_up | known | routes | {BASELINE_TABLE}

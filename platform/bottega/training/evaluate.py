@@ -74,7 +74,7 @@ def score(
     predicted: pd.DataFrame,
     unit: str,
     slices: Mapping[str, np.ndarray],
-    lateness: Lateness,
+    lateness: Lateness | None = None,
     minimum_rows: int = 200,
 ) -> Evaluation:
     """The evaluation of answers that `predict_examples` gave; groups under `minimum_rows` rows are left out."""
@@ -90,7 +90,9 @@ def score(
         "coverage_80": float(_covered(predicted).mean()),
         f"bias_{unit}": float(error.mean()),
         f"interval_width_{unit}": float((predicted["high"] - predicted["low"]).mean()),
-    } | lateness.measure(error, unit)
+    }
+    if lateness is not None:
+        metrics |= lateness.measure(error, unit)
     if len(router_error):
         metrics[f"router_mae_{unit}"] = float(np.abs(router_error).mean())
     rows = pd.DataFrame(

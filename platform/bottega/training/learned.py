@@ -34,18 +34,24 @@ class Learned:
 
 @dataclass(frozen=True)
 class Teacher:
-    """What tables are learned with: the recipe, its static tables, and the graph of its zones."""
+    """What tables are learned with: the recipe, its static tables, the number of places, a router's graph of them."""
 
     recipe: ResidualRecipe
     statics: Tables
-    graph: ZoneGraph
+    size: int
+    graph: ZoneGraph | None
 
     @classmethod
     def of(cls, recipe: ResidualRecipe, sources: Sources) -> "Teacher":
         """From the static views' sources and the router's neighbours."""
         statics = {v.name: v.table(sources[v.source]) for v in recipe.views if isinstance(v, StaticView)}
+        known_in = {field.name: field.known_in for field in recipe.request}
+        size = len(statics[known_in[recipe.encoding.keys[0]]].known)
+        if recipe.router is None:
+            return cls(recipe, statics, size, None)
         places = statics[recipe.router.places].columns
-        return cls(recipe, statics, join_zones(places["lat"], places["lon"], sources[recipe.router.neighbours]))
+        graph = join_zones(places["lat"], places["lon"], sources[recipe.router.neighbours])
+        return cls(recipe, statics, size, graph)
 
     def teach(self, examples: Examples, folds: int, seed: int) -> Learned:
         """The tables from all examples, and the examples' own columns out of `folds` folds."""
@@ -74,25 +80,26 @@ class Teacher:
 
     def _route(self, examples: Examples) -> Tables:
         router = self.recipe.router
+        if router is None or self.graph is None:
+            return {}
         hour = self.columns([router.hour], examples.request, self.statics, examples.given)[router.hour]
         first, second = (examples.request[key] for key in router.keys)
         return fit_router(Trips(first, second, hour, examples.label), self.graph, router)
 
     def _encode(self, examples: Examples, tables: Tables) -> Table:
         encoding = self.recipe.encoding
-        size = self.graph.size
-        every_pair = dict(zip(encoding.keys, np.divmod(np.arange(size**2), size), strict=True))
+        every_pair = dict(zip(encoding.keys, np.divmod(np.arange(self.size**2), self.size), strict=True))
         covariate = [
             self.columns([encoding.covariate], request, tables, given)[encoding.covariate]
             for request, given in ((every_pair, {}), (examples.request, examples.given))
         ]
         first, second = (examples.request[key] for key in encoding.keys)
         pairs = Pairs(first, second, covariate[1], np.log(examples.label))
-        return fit_encoding(pairs, Grid((size, size), covariate[0]), encoding)
+        return fit_encoding(pairs, Grid((self.size, self.size), covariate[0]), encoding)
 
     def _baseline(self, examples: Examples) -> Table:
         keys = [examples.request[key] for key in self.recipe.encoding.keys]
-        return fit_baseline(keys, examples.label, (self.graph.size, self.graph.size))
+        return fit_baseline(keys, examples.label, (self.size, self.size))
 
 
 def no_model(features: np.ndarray) -> np.ndarray:

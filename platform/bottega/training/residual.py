@@ -5,6 +5,7 @@ What they correct is the encoding of the pair. The answer and its interval are p
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,8 +42,8 @@ class ResidualRecipe:
     """Everything that training needs to know of such a use case; it is a `bottega.training.recipe.Recipe`.
 
     `references` are {column: "view:feature@key"}; `functions` are computed from request, calendar, view and routed
-    columns. `router` and `encoding` learn tables, `routed` and `encoded` are {column: what it looks up in them}. After
-    the model's `residual`, `bands` cut columns into the interval's bands and `answers` compute the answer fields.
+    columns. `encoding` and, where there is one, `router` learn tables; `encoded` and `routed` are {column: what it looks
+    up in them}. After the model's `residual`, `bands` cut columns into the interval's bands and `answers` compute the answer fields.
     `lateness` says what an answer that was too low costs. `labels` maps the sources to a table of request columns,
     `requested_at`, the label and `label_at` (when it became known); `slices` names each label row's group, for
     evaluation.
@@ -55,17 +56,17 @@ class ResidualRecipe:
     views: tuple[View, ...]
     references: Mapping[str, str]
     functions: tuple[OnRequest, ...]
-    router: Router
-    routed: Mapping[str, str]
     encoding: PairEncoding
     encoded: Mapping[str, str]
     bands: tuple[Bucket, ...]
     interval: IntervalSettings
-    lateness: Lateness
     answers: tuple[OnRequest, ...]
     models: tuple[ModelSpec, ...]
     labels: Callable[[Sources], pd.DataFrame]
     slices: Callable[[pd.DataFrame, Sources], Mapping[str, np.ndarray]]
+    router: Router | None = None
+    routed: Mapping[str, str] = MappingProxyType({})
+    lateness: Lateness | None = None
 
     def before(self) -> tuple[AnyStep, ...]:
         """Every step that can make a model input."""
@@ -76,6 +77,8 @@ class ResidualRecipe:
         return (*first[:-1], *function_steps(self.functions, ready), encoding)
 
     def _routes(self) -> tuple[Lookup, ...]:
+        if self.router is None:
+            return ()
         of_hour = {column: source for column, source in self.routed.items() if source == LOG_HOUR}
         of_pair = {column: source for column, source in self.routed.items() if source != LOG_HOUR}
         by_pair = Lookup(self.router.table, self.router.keys, of_pair)
@@ -88,7 +91,7 @@ class ResidualRecipe:
 
     def routed_minutes(self, tables: Tables, request: Columns) -> np.ndarray:
         """The router's own answer, (rows,) minutes, NaN where it has none or a package has no router."""
-        if self.router.table not in tables:
+        if self.router is None or self.router.table not in tables:
             return np.full(len(request[self.calendar.input]), np.nan)
         moments = calendar_parts(request[self.calendar.input], self.calendar.timezone, self.calendar.outputs)
         minutes = tables[self.router.table].read([request[key] for key in self.router.keys], [MINUTES])[0]
@@ -148,6 +151,11 @@ class ResidualRecipe:
         return evaluate_package(package, self, make_examples(self, sources, since_us, until_us, progress))
 
     def __post_init__(self) -> None:
+        if self.routed and self.router is None:
+            raise InvalidInput(
+                f"{', '.join(self.routed)} come from a router, and there is none.",
+                next_step="Declare a router, or no routed columns.",
+            )
         if unrouted := set(self.routed.values()) - {MINUTES, KM, HOPS, LOG_HOUR}:
             raise InvalidInput(
                 f"The router gives no {', '.join(sorted(unrouted))}.",
