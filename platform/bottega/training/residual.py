@@ -4,8 +4,7 @@ What they correct is the encoding of the pair. The answer and its interval are p
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,11 +41,11 @@ class ResidualRecipe:
     """Everything that training needs to know of such a use case; it is a `bottega.training.recipe.Recipe`.
 
     `references` are {column: "view:feature@key"}; `functions` are computed from request, calendar, view and routed
-    columns. `encoding` and, where there is one, `router` learn tables; `encoded` and `routed` are {column: what it looks
-    up in them}. After the model's `residual`, `bands` cut columns into the interval's bands and `answers` compute the answer fields.
-    `lateness` says what an answer that was too low costs. `labels` maps the sources to a table of request columns,
-    `requested_at`, the label and `label_at` (when it became known); `slices` names each label row's group, for
-    evaluation.
+    columns. `encoding` and, where there is one, `router` learn tables; `encoded` and `routed` are {column: what it
+    looks up in them}. After the model's `residual`, `bands` cut columns into the interval's bands and `answers` compute
+    the answer fields. `lateness` says what an answer that was too low costs. `labels` maps the sources to a table of
+    request columns, `requested_at`, the label and `label_at` (when it became known); `slices` names each label row's
+    group, for evaluation.
     """
 
     request: tuple[Field, ...]
@@ -65,7 +64,7 @@ class ResidualRecipe:
     labels: Callable[[Sources], pd.DataFrame]
     slices: Callable[[pd.DataFrame, Sources], Mapping[str, np.ndarray]]
     router: Router | None = None
-    routed: Mapping[str, str] = MappingProxyType({})
+    routed: Mapping[str, str] = field(default_factory=dict)
     lateness: Lateness | None = None
 
     def before(self) -> tuple[AnyStep, ...]:
