@@ -34,8 +34,7 @@ PANELS: dict[str, Panel] = {
     "Alerts": show_alerts,
     "Model card": show_card,
 }
-STILL = (show_ask, show_card)
-"""Panels that are not drawn again by themselves: what a person types there stays."""
+STILL = (show_ask, show_card)  # not drawn again by themselves: what a person types there stays
 
 
 def main() -> None:

@@ -47,10 +47,10 @@ def stages(snapshot: Snapshot) -> tuple[Stage, ...]:
 def _data(found: Snapshot) -> Stage:
     if found.info is None:
         source = f"training would read {found.data_source}" if found.data_source else ""
-        return Stage("Data", "empty", "no trips used yet", source, "bottega data list")
+        return Stage("Data", "empty", "no data used yet", source, "bottega data list")
     trained = found.info.trained
     return Stage(
-        "Data", "fine", f"{trained.rows:,} trips", f"{trained.data_source}, {span(trained.since, trained.until)}"
+        "Data", "fine", f"{trained.rows:,} rows", f"{trained.data_source}, {span(trained.since, trained.until)}"
     )
 
 

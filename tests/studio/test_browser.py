@@ -220,7 +220,7 @@ def test_the_loop_follows_the_server(seen: Seen, workspace: Workspace) -> None:
         seen.page.locator("article.fine[data-stage=Serving]").wait_for()
         seen.page.locator(SAID).wait_for()
     seen.page.locator("article.empty[data-stage=Serving]").wait_for()
-    assert "trips" in seen.stage("Data").inner_text()
+    assert "rows" in seen.stage("Data").inner_text()
     assert "ONNX Runtime" in seen.stage("Compile").inner_text()
 
 

@@ -57,7 +57,7 @@ def test_training_data_and_features_are_those_of_the_package() -> None:
     trained = TrainedOn("2024-02-08T05:00:00+00:00", "2024-03-07T05:00:00+00:00", 98_765, "simulator:city", "f")
     info = PackageInfo("eta", "boosting", "trees", PLAN, trained, {"mae_min": 3.0, "baseline_mae_min": 4.0})
     found = by_name(Snapshot("eta", info=info))
-    assert found["Data"] == Stage("Data", "fine", "98,765 trips", "simulator:city, 8 Feb to 6 Mar 2024")
+    assert found["Data"] == Stage("Data", "fine", "98,765 rows", "simulator:city, 8 Feb to 6 Mar 2024")
     assert (found["Features"].figure, found["Features"].detail) == ("3 inputs", "2 read online, from traffic")
     assert found["Training"].figure == "MAE 3.00 min"
     assert "25% under the baseline's 4.00" in found["Training"].detail
