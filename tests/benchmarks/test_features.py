@@ -54,6 +54,7 @@ def test_engines_give_equal_values_and_rows_have_the_keys() -> None:
         assert row["peak_mb"] > 30  # an interpreter with a library of arrays
 
 
+@pytest.mark.slow
 def test_copies_and_many_late_events_do_not_divide_the_engines(tmp_path: Path) -> None:
     picture = tmp_path / "features.png"
     options = ("--duplicates", "0.2", "--late-share", "0.3", "--features", "7", "--plot", str(picture))
@@ -160,6 +161,7 @@ def test_a_race_tells_who_differs_and_who_failed(tmp_path: Path) -> None:
     assert third.endswith("WRONG: a value differs")
 
 
+@pytest.mark.slow
 def test_the_online_job_reads_right_values_and_tells_its_costs() -> None:
     done = run("--job", "online", "--events", "20_000", "--labels", "3_000", "--duplicates", "0.1", "--json")
     assert done.returncode == 0, done.stderr

@@ -124,6 +124,7 @@ def test_best_items_are_judged_by_their_true_scores(tmp_path: Path) -> None:
         assert case.error("torch", [[scores, wrong], *answers[1:]]) > 1e-3
 
 
+@pytest.mark.slow
 def test_tree_answers_are_those_of_the_libraries(tmp_path: Path) -> None:
     import xgboost
 

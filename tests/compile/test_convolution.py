@@ -1,6 +1,7 @@
 """Convolutions and pooling against ONNX Runtime: shapes that fill registers, and shapes that do not."""
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 CONVOLUTIONS = {
@@ -35,6 +36,7 @@ def model_of(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
 
 
+@pytest.mark.slow
 def test_convolutions(agrees_with_onnx_runtime) -> None:
     random = np.random.default_rng(1)
     nodes, inputs, weights = [], {}, {}

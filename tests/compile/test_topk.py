@@ -1,6 +1,7 @@
 """Top-k against ONNX Runtime and against a stable sort: ties, infinities, each axis, k from one to all."""
 
 import numpy as np
+import pytest
 import tvm
 from onnx import TensorProto, helper, numpy_helper
 
@@ -24,6 +25,7 @@ def top_k_model(cases: list[tuple[tuple[int, ...], int, int, int]]) -> bytes:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
 
 
+@pytest.mark.slow
 def test_agrees_with_onnx_runtime_and_with_a_stable_sort(agrees_with_onnx_runtime) -> None:
     random = np.random.default_rng(0)
     cases = [(*case, i % 2) for i, case in enumerate([*CASES, CASES[0]])]

@@ -59,6 +59,7 @@ def test_the_candidate_beats_the_baseline(checks, run, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_training_again_gives_the_same_figures(checks, run, gathered, name):
     again = checks.train_small(find(name), gathered(name))
     for before, after in zip(run(name).candidates, again.candidates, strict=True):
